@@ -1,0 +1,1 @@
+"""What every service shares: events, streams, bus, blobs, tables, state, configuration, logs."""

@@ -1,0 +1,231 @@
+"""NATS, as the services use it: publish, ask, answer, pull.
+
+Every fault of the connection or of JetStream surfaces as BusUnavailableError.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import msgspec
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from batch_common.cloudevents import MESSAGE_ID
+from batch_common.config import Nats
+from batch_common.errors import BusUnavailableError, ConfigError
+from batch_common.logs import get_log
+from batch_common.topology import ensure_topology
+
+log = get_log(__name__)
+
+_REQUEST_S: Final = 5.0
+# The subject holds a message already: it is queued, which is what was wanted.
+_SUBJECT_FULL: Final = 10077
+
+
+class Published(msgspec.Struct, frozen=True):
+    """Where a message stands. `seq` 0: the stream already held it."""
+
+    stream_created: str
+    seq: int
+    duplicate: bool
+
+
+class StreamHead(msgspec.Struct, frozen=True):
+    """`created` tells one life of a stream from the next: sequences start again in each."""
+
+    created: str
+    last_seq: int
+    messages: int
+
+
+class Bus:
+    """One connection. Made by `connect`."""
+
+    def __init__(self, client: Client, replicas: int) -> None:
+        self.client = client
+        self.js: JetStreamContext = client.jetstream(timeout=_REQUEST_S)
+        self._replicas = replicas
+        self._created: dict[str, str] = {}
+        # Counts reconnections; whatever was read before may be from another store.
+        self.epoch = 0
+
+    def reconnected(self) -> None:
+        """What was known of the streams may be of a store that is gone."""
+        self.epoch += 1
+        self._created.clear()
+
+    async def ensure_topology(self) -> None:
+        """Makes streams and bucket where they are missing."""
+        with bus_errors("set up the streams"):
+            await ensure_topology(self.js, self._replicas)
+
+    async def publish(
+        self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str]
+    ) -> Published:
+        """Returns once the stream has it; a repeat of `message_id` or of a full subject is fine."""
+        with bus_errors(f"publish on {subject}"):
+            try:
+                ack = await self.js.publish(
+                    subject, body, timeout=_REQUEST_S, headers={**headers, MESSAGE_ID: message_id}
+                )
+            except nats.js.errors.APIError as error:
+                if error.err_code != _SUBJECT_FULL:
+                    raise
+                return Published("", 0, duplicate=True)
+            except nats.js.errors.NoStreamResponseError:
+                # The store was lost under us; the caller's retry finds the stream made anew.
+                self._created.clear()
+                await ensure_topology(self.js, self._replicas)
+                raise
+            created = await self._stream_created(ack.stream)
+            return Published(created, ack.seq, bool(ack.duplicate))
+
+    async def _stream_created(self, stream: str) -> str:
+        if stream not in self._created:
+            self._created[stream] = (await self.stream_head(stream)).created
+        return self._created[stream]
+
+    async def stream_head(self, stream: str) -> StreamHead:
+        with bus_errors(f"look at the stream {stream}"):
+            info = await self.js.stream_info(stream)
+            head = StreamHead(str(info.created), info.state.last_seq, info.state.messages)
+            self._created[stream] = head.created
+            return head
+
+    async def holds(self, stream: str, subject: str) -> bool:
+        """Whether a message on `subject` is still in the stream (delivered or not)."""
+        with bus_errors(f"look for {subject}"):
+            try:
+                await self.js.get_last_msg(stream, subject)
+            except nats.js.errors.NotFoundError:
+                return False
+            return True
+
+    async def purge(self, stream: str, subject: str) -> None:
+        """Removes the messages on `subject`."""
+        with bus_errors(f"purge {subject}"):
+            await self.js.purge_stream(stream, subject=subject)
+
+    async def ask(self, subject: str, body: bytes, timeout_s: float) -> bytes:
+        """Request and reply."""
+        with bus_errors(f"ask {subject}"):
+            reply: Msg = await self.client.request(subject, body, timeout=timeout_s)
+            return bytes(reply.data)
+
+    @asynccontextmanager
+    async def answering(
+        self, subject: str, queue: str, answer: Callable[[bytes], Awaitable[bytes | None]]
+    ) -> AsyncIterator[None]:
+        """Answers requests on `subject` within the block; None leaves a request unanswered.
+
+        One member of `queue` gets each. Requests are answered side by side.
+        """
+        running: set[asyncio.Task[None]] = set()
+
+        async def reply(message: Msg) -> None:
+            with bus_errors(f"answer {subject}"):
+                body = await answer(message.data)
+                if body is not None:
+                    await message.respond(body)
+
+        async def on_message(message: Msg) -> None:
+            task = asyncio.create_task(reply(message), name=f"answer {subject}")
+            running.add(task)
+            task.add_done_callback(lambda done: _finished(running, done, subject))
+
+        with bus_errors(f"subscribe to {subject}"):
+            subscription = await self.client.subscribe(subject, queue=queue, cb=on_message)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """The wire closes last: everything else has stopped by now."""
+        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+            await self.client.flush(timeout=2)
+        with contextlib.suppress(nats.errors.Error):
+            await self.client.close()
+
+
+def _finished(running: set[asyncio.Task[None]], task: asyncio.Task[None], subject: str) -> None:
+    running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("answer_failed", subject=subject, error=str(error), kind=type(error).__name__)
+
+
+@contextmanager
+def bus_errors(doing: str) -> Iterator[None]:
+    """Maps what nats-py raises."""
+    try:
+        yield
+    except (TimeoutError, nats.errors.Error, OSError) as error:
+        kind = type(error).__name__
+        raise BusUnavailableError(
+            f"NATS: could not {doing}: {str(error) or kind} ({kind})"
+        ) from error
+
+
+@asynccontextmanager
+async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
+    """A connected bus whose streams exist; reconnects by itself, for ever.
+
+    Raises BusUnavailableError when no server answers at first, StreamConflictError when an
+    existing stream is in the way.
+    """
+    client = Client()
+    box: list[Bus] = []
+
+    async def on_reconnect() -> None:
+        log.info("nats_reconnected")
+        if box:
+            box[0].reconnected()
+
+    async def on_disconnect() -> None:
+        log.warning("nats_disconnected")
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats_error", error=str(error), kind=type(error).__name__)
+
+    with bus_errors("connect"):
+        await client.connect(
+            [url.strip() for url in settings.url.reveal().split(",")],
+            name=name,
+            connect_timeout=5,
+            reconnect_time_wait=1,
+            max_reconnect_attempts=-1,
+            ping_interval=20,
+            max_outstanding_pings=3,
+            allow_reconnect=True,
+            reconnected_cb=on_reconnect,
+            disconnected_cb=on_disconnect,
+            error_cb=on_error,
+            **_credentials(settings),
+        )
+    bus = Bus(client, settings.replicas)
+    box.append(bus)
+    try:
+        await bus.ensure_topology()
+        yield bus
+    finally:
+        await bus.close()
+
+
+def _credentials(settings: Nats) -> dict[str, Any]:
+    if settings.credentials and settings.user:
+        raise ConfigError("set nats.credentials or nats.user, not both")
+    if settings.credentials:
+        return {"user_credentials": settings.credentials}
+    if settings.user:
+        return {"user": settings.user, "password": settings.password.reveal()}
+    return {}

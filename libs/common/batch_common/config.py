@@ -1,0 +1,198 @@
+"""The configuration: one frozen tree, parsed once, unknown keys refused.
+
+Read from a YAML file (`${NAME}` and `${NAME:-default}` take environment variables), then
+`VLLM_BATCH_<SECTION>__<KEY>` environment variables on top (their values are YAML too).
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from batch_common.secret import ApiKeys, Secret
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+MIB = 1 << 20
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Database(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where rows live."""
+
+    # Empty: SQLite in the data directory. postgresql://user:password@host/name for Postgres.
+    url: Secret = Secret("")
+    pool_size: Positive = 10
+
+
+class Nats(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The NATS servers, as a comma-separated list of URLs."""
+
+    url: Secret = Secret("nats://127.0.0.1:4222")
+    user: str = ""
+    password: Secret = Secret("")
+    # Path of a .creds file, in place of user and password.
+    credentials: str = ""
+    # Copies of each stream: 1 on one server, 3 on a cluster.
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    # `up` starts this server; empty: the one on the path, else the one from the wheel.
+    server: str = ""
+
+
+class Blobs(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where files, plans and results live."""
+
+    # Empty: a folder in the data directory. s3://bucket/prefix, gs://…, az://… or file:///path.
+    url: str = ""
+    # Passed to the store (obstore's names): region, endpoint, access_key_id, …
+    options: dict[str, Secret] = field(default_factory=dict)
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a tenant may hand in; the defaults are OpenAI's."""
+
+    max_requests: Positive = 50_000
+    max_batch_file_bytes: Positive = 200_000_000
+    max_file_bytes: Positive = 512 * MIB
+    max_upload_bytes: Positive = 8 << 30
+    max_part_bytes: Positive = 64 * MIB
+    max_embedding_inputs: Positive = 50_000
+    # Other completion windows than 24h, longest first or not: 30m, 6h, 7d.
+    completion_windows: tuple[str, ...] = ("24h",)
+    # Refuse batches that name more than one model, as OpenAI does.
+    single_model: bool = False
+
+
+class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The HTTP API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    # API key → tenant. Empty: everybody is the tenant "default", on loopback only.
+    api_keys: ApiKeys = field(default_factory=lambda: ApiKeys({}))
+    drain_s: Seconds = 20.0
+
+    def __post_init__(self) -> None:
+        if not self.api_keys and self.host not in LOOPBACK_HOSTS:
+            raise ValueError(
+                f"gateway.host {self.host!r} is reachable from other machines but no API key is "
+                "set: add gateway.api_keys (key: tenant), or listen on 127.0.0.1"
+            )
+
+
+class Scheduler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Validation, planning and release."""
+
+    chunk_max_requests: Positive = 5_000
+    chunk_max_bytes: Positive = 16 * MIB
+    # A chunk aims at this much work at the model's measured rate.
+    chunk_target_s: Seconds = 120.0
+    # A chunk's size while no rate is known yet.
+    chunk_first_requests: Positive = 500
+    # Chunks released but not settled, for each runner of a model.
+    chunks_per_runner: Positive = 3
+    # A claim that is not renewed for this long is dead.
+    claim_ttl_s: Seconds = 10.0
+    lease_ttl_s: Seconds = 10.0
+    poll_s: Seconds = 1.0
+    reconcile_s: Seconds = 5.0
+    # Inputs above this are ordered by prefix within pieces of this size.
+    spool_bytes: Positive = 2 << 30
+    # Empty: a folder in the data directory.
+    spool_dir: str = ""
+
+
+class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One engine and the loop that feeds it."""
+
+    engine: Literal["auto", "vllm", "llamacpp", "openai", "sim"] = "auto"
+    # NAME=PATH_OR_HUB_ID; without NAME= the hub id or the folder's name.
+    models: tuple[str, ...] = ()
+    # Passed to the engine.
+    options: dict[str, str] = field(default_factory=dict)
+    # The interpreter that has vLLM; empty: this one.
+    python: str = ""
+    # For the engine `openai`.
+    base_url: str = ""
+    api_key: Secret = Secret("")
+    # Requests in flight; 0: what suits the engine.
+    window: Annotated[int, Meta(ge=0)] = 0
+    # Chunks held at once, so that the window never runs dry at a chunk's end.
+    chunks_held: Positive = 2
+    request_timeout_s: Seconds = 600.0
+    # Tries of one request at an engine that answers 429 or 5xx, or not at all.
+    request_attempts: Positive = 5
+    start_timeout_s: Seconds = 1800.0
+    flush_s: Seconds = 2.0
+    flush_results: Positive = 500
+    flush_bytes: Positive = 4 * MIB
+    claim_s: Seconds = 2.0
+    ack_wait_s: Seconds = 30.0
+    drain_s: Seconds = 20.0
+    # Where engine output and sockets go; empty: a folder in the data directory.
+    state_dir: str = ""
+
+    def __post_init__(self) -> None:
+        if self.claim_s * 2 >= self.ack_wait_s:
+            raise ValueError("runner.claim_s must be below half of runner.ack_wait_s")
+
+
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One POST for each batch that ends, as OpenAI sends them."""
+
+    url: str = ""
+    # whsec_… as `openai` verifies it.
+    secret: Secret = Secret("")
+    events: tuple[str, ...] = (
+        "batch.completed",
+        "batch.failed",
+        "batch.expired",
+        "batch.cancelled",
+    )
+    # Allow targets on loopback, private and link-local addresses.
+    allow_private: bool = False
+    timeout_s: Seconds = 15.0
+
+
+class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where finished batches are delivered."""
+
+    enabled: tuple[str, ...] = ()
+    # Deliveries are tried again, with growing pauses, for this long.
+    retry_for_s: Seconds = 72 * 3600.0
+    webhook: Webhook = field(default_factory=Webhook)
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Prometheus metrics, on a port of their own; port 0 switches them off."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Structured logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    # auto: for people on a terminal, JSON elsewhere.
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything. Each service reads its own section and the shared ones."""
+
+    # Empty: the platform's user data folder.
+    data_dir: str = ""
+    # Models that are known without a runner having announced them.
+    models: tuple[str, ...] = ()
+    database: Database = field(default_factory=Database)
+    nats: Nats = field(default_factory=Nats)
+    blobs: Blobs = field(default_factory=Blobs)
+    limits: Limits = field(default_factory=Limits)
+    gateway: Gateway = field(default_factory=Gateway)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    runner: Runner = field(default_factory=Runner)
+    sinks: Sinks = field(default_factory=Sinks)
+    metrics: Metrics = field(default_factory=Metrics)
+    log: Log = field(default_factory=Log)

@@ -1,0 +1,62 @@
+"""The project's exceptions.
+
+BatchServerError
+├── TransientError             trying again later may succeed
+│   ├── BusUnavailableError    NATS cannot be reached or has no leader
+│   └── BlobUnavailableError   the blob store answered with a passing fault
+└── PermanentError             trying again changes nothing
+    ├── ConfigError            the configuration is wrong (exit code 3)
+    ├── StartError             the service cannot start (exit code 1)
+    │   ├── SchemaTooNewError  a newer release has written this database
+    │   └── StreamConflictError  a stream of that name exists with other settings
+    ├── BlobNotFoundError      no object has that key
+    └── BlobStoreFullError     no space is left
+"""
+
+
+class BatchServerError(Exception):
+    """Base of every error this project raises. `str(error)` says what to do about it."""
+
+
+class TransientError(BatchServerError):
+    """Trying again later may succeed."""
+
+
+class PermanentError(BatchServerError):
+    """Trying again changes nothing until somebody acts."""
+
+
+class BusUnavailableError(TransientError):
+    """NATS cannot be reached, or the stream has no leader at the moment."""
+
+
+class BlobUnavailableError(TransientError):
+    """The blob store did not answer, or answered with a passing fault."""
+
+
+class ConfigError(PermanentError):
+    """The configuration is wrong; processes leave with exit code 3."""
+
+
+class StartError(PermanentError):
+    """The service cannot start; processes leave with exit code 1."""
+
+
+class SchemaTooNewError(StartError):
+    """A newer release has already migrated this database."""
+
+
+class StreamConflictError(StartError):
+    """A stream of our name exists with settings that ours cannot be merged with."""
+
+
+class BlobNotFoundError(PermanentError):
+    """No object has that key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no object in the blob store has the key {key!r}")
+        self.key = key
+
+
+class BlobStoreFullError(PermanentError):
+    """No space (or quota) is left in the blob store."""

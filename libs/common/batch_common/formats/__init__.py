@@ -1,0 +1,1 @@
+"""What the objects in the blob store hold."""

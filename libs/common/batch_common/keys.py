@@ -1,0 +1,53 @@
+"""Keys of the blob store. Every one is made here."""
+
+
+def file_content(file_id: str) -> str:
+    return f"files/{file_id}"
+
+
+def upload_part(upload_id: str, part_id: str) -> str:
+    return f"uploads/{upload_id}/{part_id}"
+
+
+def plan_input(batch_id: str) -> str:
+    """The planned input: the request lines in planned order, each ended by one newline."""
+    return f"plans/{batch_id}/input"
+
+
+def plan_index(batch_id: str) -> str:
+    """Its index: a formats.plan record for each line."""
+    return f"plans/{batch_id}/index"
+
+
+def plan_prefix(batch_id: str) -> str:
+    return f"plans/{batch_id}/"
+
+
+def chunk_prefix(batch_id: str, chunk_id: str) -> str:
+    """Everything that any attempt at this chunk writes."""
+    return f"chunks/{batch_id}/{chunk_id}/"
+
+
+def segment(prefix: str, attempt: str, number: int) -> str:
+    """Segments of one attempt count from 1. `prefix` is a chunk_prefix."""
+    return f"{prefix}{attempt}/segment-{number:06d}"
+
+
+def is_segment(key: str) -> bool:
+    return key.rpartition("/")[2].startswith("segment-")
+
+
+def chunk_output(prefix: str, attempt: str) -> str:
+    return f"{prefix}{attempt}/output.jsonl"
+
+
+def chunk_errors(prefix: str, attempt: str) -> str:
+    return f"{prefix}{attempt}/errors.jsonl"
+
+
+def chunk_manifest(prefix: str, attempt: str) -> str:
+    return f"{prefix}{attempt}/manifest.json"
+
+
+def is_manifest(key: str) -> bool:
+    return key.endswith("/manifest.json")

@@ -1,0 +1,65 @@
+"""Structured logs: constant event names, values as fields, ids bound once per task."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from batch_common.config import Log
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def set_up_logs(settings: Log, service: str) -> None:
+    """Both our own and libraries' records go to standard error, in one format."""
+    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    renderer: Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    )
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    structlog.configure(
+        processors=[
+            *_SHARED,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    _set_up_stdlib(renderer, level)
+
+
+def _set_up_stdlib(renderer: Processor, level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Libraries log every connection attempt as information; their warnings matter.
+    root.setLevel(max(level, logging.WARNING))
+
+
+def get_log(name: str) -> FilteringBoundLogger:
+    """A logger whose records carry `logger=name`."""
+    log: Any = structlog.get_logger()
+    bound: FilteringBoundLogger = log.bind(logger=name)
+    return bound
+
+
+bind_ids = structlog.contextvars.bound_contextvars

@@ -1,0 +1,44 @@
+"""Bringing a database to this release's schema."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from batch_common.db import Database
+from batch_common.errors import SchemaTooNewError
+from batch_common.logs import get_log
+
+log = get_log(__name__)
+
+# Any constant will do, as long as nobody else takes it: "vllmb" in ASCII.
+_ADVISORY_LOCK: Final = 0x766C6C6D62
+
+
+async def migrate(database: Database) -> None:
+    """Applies what is missing, one process at a time. Raises SchemaTooNewError."""
+    async with database.write() as conn:
+        if not database.is_sqlite:
+            await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        await conn.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    settings.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(settings)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == script.get_current_head():
+        return
+    if current is not None and current not in {r.revision for r in script.walk_revisions()}:
+        raise SchemaTooNewError(
+            f"the database is at schema {current!r}, which this release does not know: a newer "
+            "release has written it. Install that release, or use another data directory"
+        )
+    command.upgrade(settings, "head")
+    log.info("database_migrated", schema=script.get_current_head())

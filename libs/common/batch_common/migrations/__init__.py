@@ -1,0 +1,1 @@
+"""Schema versions, applied when a service starts."""
