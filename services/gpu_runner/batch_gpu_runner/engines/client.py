@@ -38,8 +38,8 @@ class EngineClient:
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    async def open(self) -> None:
-        """Prepare a session; nothing is connected yet."""
+    def open(self) -> None:
+        """Prepare a session inside the running loop; nothing is connected yet."""
         if self._session is None:
             self._session = _session(self._endpoint)
 

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     """Run one engine to its end; the exit status is 0 whatever the engine's was."""
     lock_path, grace_s, separator, *command = arguments
     if separator != "--" or not command:
-        print("guard: usage: LOCK GRACE_S -- COMMAND…", file=sys.stderr)
+        sys.stderr.write("guard: usage: LOCK GRACE_S -- COMMAND…\n")
         return 2
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # workers that left the group come to us when orphaned
     wakeup = _wake_on_signals()

@@ -4,7 +4,14 @@ import re
 
 import msgspec
 
-from batch_gpu_runner.engines.base import EngineLoad
+from batch_gpu_runner.engines.base import (
+    EngineConnectionError,
+    EngineLoad,
+    EngineTimeoutError,
+)
+from batch_gpu_runner.engines.client import EngineClient
+
+METRICS_TIMEOUT_S = 2.0
 
 
 class LoadNames(msgspec.Struct, frozen=True):
@@ -26,6 +33,17 @@ VLLM = LoadNames(
 LLAMACPP = LoadNames("llamacpp:requests_deferred", "llamacpp:requests_processing")
 
 
+async def read_load(client: EngineClient, names: LoadNames) -> EngineLoad | None:
+    """Ask /metrics; None when it does not answer within METRICS_TIMEOUT_S or holds no gauge."""
+    try:
+        answer = await client.get("/metrics", METRICS_TIMEOUT_S)
+    except (EngineConnectionError, EngineTimeoutError):
+        return None
+    if answer.status != 200:
+        return None
+    return parse_load(answer.body.decode("utf-8", "replace"), names)
+
+
 def parse_load(text: str, names: LoadNames) -> EngineLoad | None:
     """Counts are summed over data-parallel engines, of the cache usage the fullest is taken.
 
@@ -45,4 +63,5 @@ def parse_load(text: str, names: LoadNames) -> EngineLoad | None:
 def _values(text: str, name: str | None) -> list[float]:
     if name is None or name not in text:
         return []
-    return [float(v) for v in re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)", text, re.M)]
+    sample = re.compile(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)", re.MULTILINE)
+    return [float(value) for value in sample.findall(text)]

@@ -18,14 +18,12 @@ from batch_gpu_runner.engines.base import (
     EngineStartError,
     EngineTimeoutError,
 )
-from batch_gpu_runner.engines.client import EngineClient, wait_until_served
+from batch_gpu_runner.engines.client import EngineClient
 from batch_gpu_runner.engines.files import engine_files
-from batch_gpu_runner.engines.load_metrics import LoadNames, parse_load
+from batch_gpu_runner.engines.load_metrics import LoadNames, read_load
 from batch_gpu_runner.engines.process import EngineProcess, Launch
 from batch_gpu_runner.engines.settings import EngineSettings
-
-PROGRESS_S = 10.0
-METRICS_TIMEOUT_S = 2.0
+from batch_gpu_runner.engines.startup import why_not_served
 
 log = get_log(__name__)
 
@@ -53,6 +51,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
 
 
+class _Run(msgspec.Struct, frozen=True):
+    """One life of the engine, from its launch on."""
+
+    process: EngineProcess
+    client: EngineClient
+    socket: Path
+
+
 class ManagedEngine:
     """An `Engine` made from a recipe."""
 
@@ -61,9 +67,7 @@ class ManagedEngine:
         self._settings = settings
         self._files = engine_files(settings.state_dir, recipe.engine, recipe.models[0])
         self._endpoints = recipe.endpoints
-        self._process: EngineProcess | None = None
-        self._client: EngineClient | None = None
-        self._socket: Path | None = None
+        self._run: _Run | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -81,64 +85,51 @@ class ManagedEngine:
     @property
     def pid(self) -> int | None:
         """The engine's process id; None while it does not run."""
-        return self._process.pid if self._process else None
+        return self._run.process.pid if self._run else None
 
     async def start(self) -> None:
         await self.stop()
         began = time.monotonic()
-        log.info(
-            "engine_starting",
-            engine=self._recipe.engine,
-            models=self.models,
-            output_file=str(self.output_file),
-        )
+        about = log.bind(engine=self._recipe.engine, models=self.models)
+        about.info("engine_starting", output_file=str(self.output_file))
+        run = self._run = await self._launch()
         try:
-            await self._launch()
-            await self._until_served(began)
-            await self._narrow_endpoints()
+            why = await why_not_served(run.process, run.client, self._settings.start_timeout_s)
+            if why is not None:
+                raise await self._start_error(run, why)
+            self._endpoints = await self._served_endpoints(run.client)
         except BaseException:
             await self.stop()
             raise
-        took_s = round(time.monotonic() - began, 1)
-        log.info("engine_started", engine=self._recipe.engine, models=self.models, took_s=took_s)
+        about.info("engine_started", took_s=round(time.monotonic() - began, 1))
 
     async def stop(self) -> None:
-        process, self._process = self._process, None
-        client, self._client = self._client, None
-        socket, self._socket = self._socket, None
-        if process is not None:
-            await process.stop()
-        if client is not None:
-            await client.close()
-        if socket is not None:
-            await asyncio.to_thread(self._files.remove_socket, socket)
+        run, self._run = self._run, None
+        if run is not None:
+            await run.process.stop()
+            await run.client.close()
+            await asyncio.to_thread(self._files.remove_socket, run.socket)
 
     async def died(self) -> str:
-        if self._process is None:
+        if self._run is None:
             return "it is not running"
-        return await self._process.wait()
+        return await self._run.process.wait()
 
     def supports(self, endpoint: str) -> bool:
         return endpoint in self._endpoints
 
     async def post(self, endpoint: str, body: bytes, timeout_s: float) -> EngineAnswer:
-        if self._client is None:
+        if self._run is None:
             raise EngineConnectionError(f"engine {self._recipe.engine} is not running")
-        return await self._client.post(endpoint, body, timeout_s)
+        return await self._run.client.post(endpoint, body, timeout_s)
 
     async def load(self) -> EngineLoad | None:
-        if self._client is None or self._recipe.load_names is None:
+        if self._run is None or self._recipe.load_names is None:
             return None
-        try:
-            answer = await self._client.get("/metrics", METRICS_TIMEOUT_S)
-        except (EngineConnectionError, EngineTimeoutError):
-            return None
-        if answer.status != 200:
-            return None
-        return parse_load(answer.body.decode("utf-8", "replace"), self._recipe.load_names)
+        return await read_load(self._run.client, self._recipe.load_names)
 
-    async def _launch(self) -> None:
-        socket = self._socket = await asyncio.to_thread(self._files.new_socket)
+    async def _launch(self) -> _Run:
+        socket = await asyncio.to_thread(self._files.new_socket)
         launch = Launch(
             command=self._recipe.command(socket),
             environment=engine_environment(os.environ),
@@ -146,66 +137,28 @@ class ManagedEngine:
             lock=self._files.lock,
             grace_s=self._settings.stop_grace_s,
         )
-        self._process = await EngineProcess.launch(launch)
-        self._client = EngineClient(Endpoint("http://engine/v1", unix_socket=str(socket)))
-        await self._client.open()
+        client = EngineClient(Endpoint("http://engine/v1", unix_socket=str(socket)))
+        client.open()
+        return _Run(await EngineProcess.launch(launch), client, socket)
 
-    async def _until_served(self, began: float) -> None:
-        """Race the first healthy answer against the engine's end and the time it is given."""
-        assert self._process is not None  # noqa: S101
-        assert self._client is not None  # noqa: S101
-        served = asyncio.create_task(wait_until_served(self._client, "/health"))
-        ended = asyncio.create_task(self._process.wait())
-        try:
-            while not served.done():
-                left_s = began + self._settings.start_timeout_s - time.monotonic()
-                if ended.done() or left_s <= 0:
-                    raise await self._start_error(ended)
-                await asyncio.wait(
-                    {served, ended},
-                    timeout=min(PROGRESS_S, left_s),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if not served.done() and not ended.done():
-                    await self._report_progress(began)
-        finally:
-            served.cancel()
-            ended.cancel()
-            await asyncio.gather(served, ended, return_exceptions=True)
-
-    async def _start_error(self, ended: asyncio.Task[str]) -> EngineStartError:
-        assert self._process is not None  # noqa: S101
-        words = await self._process.last_words()
-        limit_s = self._settings.start_timeout_s
-        why = ended.result() if ended.done() else f"it did not serve within {limit_s:g} s"
-        if not ended.done() and words:
-            why += f"; last words: {words}"
+    async def _start_error(self, run: _Run, why: str) -> EngineStartError:
         return EngineStartError(
             f"engine {self._recipe.engine} did not start for model {self.models[0]!r}: {why}\n"
             f"{self._recipe.advice} All it wrote: {self.output_file}",
-            last_words=words,
+            last_words=await run.process.last_words(),
             output_file=str(self.output_file),
         )
 
-    async def _report_progress(self, began: float) -> None:
-        assert self._process is not None  # noqa: S101
-        log.info(
-            "engine_still_starting",
-            engine=self._recipe.engine,
-            elapsed_s=round(time.monotonic() - began),
-            says=await self._process.last_line(),
-            output_file=str(self.output_file),
-        )
-
-    async def _narrow_endpoints(self) -> None:
-        if not self._recipe.ask_routes:
-            return
-        assert self._client is not None  # noqa: S101
-        with contextlib.suppress(EngineConnectionError, EngineTimeoutError, msgspec.DecodeError):
-            answer = await self._client.get("/openapi.json", timeout_s=30.0)
-            if answer.status == 200:
-                routes = msgspec.json.decode(answer.body, type=_Routes).paths
-                self._endpoints = self._recipe.endpoints & routes.keys()
+    async def _served_endpoints(self, client: EngineClient) -> frozenset[str]:
+        if self._recipe.ask_routes:
+            with contextlib.suppress(
+                EngineConnectionError, EngineTimeoutError, msgspec.MsgspecError
+            ):
+                answer = await client.get("/openapi.json", timeout_s=30.0)
+                if answer.status == 200:
+                    routes = msgspec.json.decode(answer.body, type=_Routes).paths
+                    return self._recipe.endpoints & routes.keys()
+        return self._recipe.endpoints
 
 
 class _Routes(msgspec.Struct):

@@ -67,6 +67,11 @@ class EngineProcess:
         """The engine's process id; None while the guard waits for an older engine."""
         return self._pid
 
+    @property
+    def output(self) -> Path:
+        """The file that the engine writes to."""
+        return self._launch.output
+
     async def wait(self) -> str:
         """Wait for the end; how it ended and the engine's last words."""
         how = await asyncio.shield(self._watching)

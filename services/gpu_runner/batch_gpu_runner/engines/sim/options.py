@@ -1,0 +1,57 @@
+"""What the simulated server can be told to do."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from batch_gpu_runner.engines.base import EngineOptionError
+
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class SimOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rates are for the whole server and None means as fast as it can.
+
+    ttft_ms: no answer comes earlier than this after its request
+    fail_rate: share of the requests that are answered 500, always the same ones
+    crash_on, hang_on, oom_on: regular expressions searched for in the prompt: the server dies,
+        never answers this request, or dies of memory
+    oom_above_tokens: it dies of memory when more than this are in flight (prompts and answers)
+    request_log: file that gets a JSON line for each request served: time (Unix seconds), id (a
+        digest of the body), prompt (its beginning), status
+    """
+
+    requests_per_s: Rate | None = None
+    tokens_per_s: Rate | None = None
+    ttft_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    fail_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    crash_on: str | None = None
+    hang_on: str | None = None
+    oom_on: str | None = None
+    oom_above_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    request_log: str | None = None
+
+
+def parse_sim_options(options: dict[str, str]) -> SimOptions:
+    """Raises EngineOptionError that names the option."""
+    known = SimOptions.__struct_fields__
+    for key in options:
+        if key not in known:
+            raise EngineOptionError(f"engine sim has no option {key!r}; it has {', '.join(known)}")
+    try:
+        parsed = msgspec.convert(options, SimOptions, strict=False)
+    except msgspec.ValidationError as error:
+        raise EngineOptionError(f"engine sim, option value: {error}") from error
+    for key in ("crash_on", "hang_on", "oom_on"):
+        _check_pattern(key, getattr(parsed, key))
+    return parsed
+
+
+def _check_pattern(key: str, pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise EngineOptionError(
+            f"engine sim, option {key}: {pattern!r} is not a regular expression: {error}"
+        ) from error
