@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import httptools
 import msgspec
@@ -187,8 +187,7 @@ class _Connection(asyncio.Protocol):
         self.work: _Work | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
