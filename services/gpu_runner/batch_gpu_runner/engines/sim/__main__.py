@@ -15,7 +15,7 @@ import uvloop
 from batch_gpu_runner.engines.base import EngineOptionError
 from batch_gpu_runner.engines.settings import parse_options
 from batch_gpu_runner.engines.sim.options import SimOptions, parse_sim_options
-from batch_gpu_runner.engines.sim.server import SimServer
+from batch_gpu_runner.engines.sim.server import serve_sim
 
 
 def main() -> int:
@@ -49,13 +49,18 @@ async def _serve(arguments: argparse.Namespace, options: SimOptions) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = SimServer(tuple(arguments.models), options)
-    address = await server.listen(arguments.uds, arguments.host, arguments.port or 0)
-    sys.stdout.write(f"serving {', '.join(arguments.models)} on {address}\n")
-    sys.stdout.flush()
-    gc.freeze()  # what the imports made is not looked through again
-    await stop.wait()
-    await server.close()
+    served = serve_sim(
+        tuple(arguments.models),
+        options,
+        unix_socket=arguments.uds,
+        host=arguments.host,
+        port=arguments.port or 0,
+    )
+    async with served as address:
+        sys.stdout.write(f"serving {', '.join(arguments.models)} on {address}\n")
+        sys.stdout.flush()
+        gc.freeze()  # what the imports made is not looked through again
+        await stop.wait()
 
 
 if __name__ == "__main__":

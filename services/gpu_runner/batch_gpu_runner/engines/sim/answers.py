@@ -13,6 +13,10 @@ MAX_ANSWER_TOKENS = 4096
 _TOKEN = 5  # characters: four letters and a space
 _WORDS = b"lore amet dolo sita quam nisi vero magn elit aute " * (MAX_ANSWER_TOKENS // 5)
 _WORD_COUNT = 10
+_GENERATION = (
+    b'{"id":"%b-%b","object":"%b","created":%d,"model":%b,"choices":[%b],'
+    b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
+)
 _quoted = msgspec.json.Encoder().encode
 
 
@@ -35,37 +39,31 @@ def count_tokens(text: str) -> int:
 
 def _chat(asked: Asked, digest: bytes) -> Answer:
     text, tokens, finish = _text(asked, digest)
-    choices = b",".join(
-        b'{"index":%d,"message":{"role":"assistant","content":"%b"},"logprobs":null,'
-        b'"finish_reason":"%b"}' % (index, text, finish)
-        for index in range(len(asked.prompts))
+    choice = (
+        b'{"index":%%d,"message":{"role":"assistant","content":"%b"},"logprobs":null,'
+        b'"finish_reason":"%b"}' % (text, finish)
     )
-    return _generation(b"chatcmpl", b"chat.completion", asked, digest, choices, tokens)
+    return _generation(b"chatcmpl", b"chat.completion", asked, digest, choice, tokens)
 
 
 def _completion(asked: Asked, digest: bytes) -> Answer:
     text, tokens, finish = _text(asked, digest)
-    choices = b",".join(
-        b'{"index":%d,"text":"%b","logprobs":null,"finish_reason":"%b"}' % (index, text, finish)
-        for index in range(len(asked.prompts))
-    )
-    return _generation(b"cmpl", b"text_completion", asked, digest, choices, tokens)
+    choice = b'{"index":%%d,"text":"%b","logprobs":null,"finish_reason":"%b"}' % (text, finish)
+    return _generation(b"cmpl", b"text_completion", asked, digest, choice, tokens)
 
 
 def _generation(
-    prefix: bytes, kind: bytes, asked: Asked, digest: bytes, choices: bytes, tokens: int
+    prefix: bytes, kind: bytes, asked: Asked, digest: bytes, choice: bytes, tokens: int
 ) -> Answer:
-    prompt = sum(map(count_tokens, asked.prompts))
-    total = tokens * len(asked.prompts)
-    body = (
-        b'{"id":"%b-%b","object":"%b","created":%d,"model":%b,"choices":[%b],'
-        b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
-        % (
-            *(prefix, digest.hex().encode(), kind, CREATED, _quoted(asked.model), choices),
-            *(prompt, total, prompt + total),
-        )
+    count = len(asked.prompts)
+    choices = b",".join([choice % index for index in range(count)])
+    prompt = sum([count_tokens(text) for text in asked.prompts])
+    made = tokens * count
+    body = _GENERATION % (
+        *(prefix, digest.hex().encode(), kind, CREATED, _quoted(asked.model), choices),
+        *(prompt, made, prompt + made),
     )
-    return Answer(body, prompt + total)
+    return Answer(body, prompt + made)
 
 
 def _response(asked: Asked, digest: bytes) -> Answer:
