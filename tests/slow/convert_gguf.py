@@ -44,8 +44,8 @@ def _convert_whole(gguf: Path, target: Path) -> None:
 
 def _convert(gguf: Path, folder: Path) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import torch  # noqa: PLC0415 - only this environment has it
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)

@@ -2,31 +2,46 @@
 
 from pathlib import Path
 
+import msgspec
 import pynvml
 
 from batch_common.logs import get_log
 from batch_gpu_runner.engines.base import EngineOptionError
 from batch_gpu_runner.engines.llamacpp import has_llamacpp
-from batch_gpu_runner.engines.settings import EngineSettings
 from batch_gpu_runner.engines.vllm import has_vllm
 
 log = get_log(__name__)
 
 
-def choose_engine(settings: EngineSettings) -> str:
+class Machine(msgspec.Struct, frozen=True):
+    """What was found: NVIDIA GPUs by the driver's count, vLLM in the interpreter that is to run it,
+    llama.cpp in ours.
+    """
+
+    gpus: int
+    vllm: bool
+    llamacpp: bool
+
+
+def look_at_machine(interpreter: str) -> Machine:
+    """`interpreter` is asked for vLLM only where there is a GPU."""
+    gpus = nvidia_gpus()
+    return Machine(gpus, vllm=bool(gpus) and has_vllm(interpreter), llamacpp=has_llamacpp())
+
+
+def choose_engine(machine: Machine, models: tuple[str, ...]) -> str:
     """`vllm` or `llamacpp`; raises EngineOptionError when the machine has neither.
 
     GGUF files, and the demo model that stands in when none is named, are for llama.cpp.
     """
-    for_vllm = bool(settings.models) and not all(map(_is_gguf, settings.models))
-    gpus = nvidia_gpus()
-    if for_vllm and gpus and has_vllm(settings.interpreter()):
+    for_vllm = bool(models) and not all(map(_is_gguf, models))
+    if for_vllm and machine.gpus and machine.vllm:
         choice = "vllm"
-    elif has_llamacpp():
+    elif machine.llamacpp:
         choice = "llamacpp"
     else:
-        raise EngineOptionError(_nothing_fits(gpus))
-    log.info("engine_chosen", engine=choice, nvidia_gpus=gpus)
+        raise EngineOptionError(_nothing_fits(machine.gpus))
+    log.info("engine_chosen", engine=choice, nvidia_gpus=machine.gpus, vllm=machine.vllm)
     return choice
 
 

@@ -7,6 +7,7 @@ for), no limit on connections (the runner's window is the limit).
 import asyncio
 import email.utils
 import io
+import math
 import time
 from collections.abc import Mapping
 
@@ -159,12 +160,14 @@ def retry_after_s(headers: Mapping[str, str], now_s: float | None = None) -> flo
     value = headers.get("retry-after")
     try:
         if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        if value is None:
-            return None
-        return max(0.0, float(value))
+            return _sane_s(float(milliseconds) / 1000)
+        return None if value is None else _sane_s(float(value))
     except ValueError:
         return _until_date(value or "", time.time() if now_s is None else now_s)
+
+
+def _sane_s(seconds: float) -> float | None:
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _until_date(value: str, now_s: float) -> float | None:

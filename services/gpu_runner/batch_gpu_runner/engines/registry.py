@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from batch_gpu_runner.engines.auto import choose_engine
+from batch_gpu_runner.engines.auto import choose_engine, look_at_machine
 from batch_gpu_runner.engines.base import Engine, EngineOptionError
 from batch_gpu_runner.engines.demo_model import INSTALL, demo_model
 from batch_gpu_runner.engines.llamacpp import llamacpp_engine
@@ -26,7 +26,9 @@ def create_engine(settings: EngineSettings) -> Engine:
     """
     match settings.engine:
         case "auto":
-            return create_engine(msgspec.structs.replace(settings, engine=choose_engine(settings)))
+            machine = look_at_machine(settings.interpreter())
+            chosen = choose_engine(machine, settings.models)
+            return create_engine(msgspec.structs.replace(settings, engine=chosen))
         case "vllm":
             return _one_each(settings, vllm_engine)
         case "llamacpp":

@@ -119,6 +119,8 @@ def check_option_name(key: str) -> None:
 
 def _split(text: str) -> tuple[str, str]:
     """(NAME or "", rest). A path that exists may itself hold an equals sign."""
+    if not text:
+        raise EngineOptionError("an empty model: write it as [NAME=]PATH_OR_HUB_ID")
     name, equals, source = text.partition("=")
     if not equals or Path(text).expanduser().exists():
         return "", text

@@ -27,9 +27,7 @@ _ADVICE = (
 def vllm_engine(settings: EngineSettings, model: ModelSpec) -> ManagedEngine:
     """Raises EngineOptionError for an option that cannot pass, or an interpreter without vLLM."""
     interpreter = settings.interpreter()
-    arguments = tuple(
-        _argument(key, value) for key, value in settings.options.items() if key != "python"
-    )
+    arguments = vllm_arguments(settings.options)
     if not has_vllm(interpreter):
         raise EngineOptionError(
             f"there is no vLLM in {interpreter}: install it with "
@@ -53,7 +51,7 @@ def vllm_engine(settings: EngineSettings, model: ModelSpec) -> ManagedEngine:
         command=command,
         endpoints=frozenset(ENDPOINTS),
         ask_routes=True,
-        window=_window(settings.options),
+        window=vllm_window(settings.options),
         load_names=VLLM,
         advice=_ADVICE,
     )
@@ -81,6 +79,11 @@ def has_vllm(interpreter: str) -> bool:
     return probe.returncode == 0
 
 
+def vllm_arguments(options: dict[str, str]) -> tuple[str, ...]:
+    """Raises EngineOptionError for what is no option, or one that we set ourselves."""
+    return tuple(_argument(key, value) for key, value in options.items() if key != "python")
+
+
 def _argument(key: str, value: str) -> str:
     check_option_name(key)
     # Only the first word is an option of vLLM's; behind a dot stands a key of its JSON value.
@@ -91,15 +94,15 @@ def _argument(key: str, value: str) -> str:
             f"engine option {key!r} is set by us: the engine listens on a socket of its own; "
             "leave it out (the model and its name come from --model NAME=PATH)"
         )
-    match value.lower():
-        case "true":
-            return f"--{name}{dot}{rest}" if not dot else f"--{name}{dot}{rest}=true"
-        case "false" if not dot:
+    match (dot, value.lower()):
+        case ("", "true"):
+            return f"--{name}"
+        case ("", "false"):
             return f"--no-{name}"
     return f"--{name}{dot}{rest}={value}"
 
 
-def _window(options: dict[str, str]) -> int:
+def vllm_window(options: dict[str, str]) -> int:
     """A quarter more than it computes at once, so that a finished sequence finds a successor."""
     for key, value in options.items():
         if key.replace("_", "-") == "max-num-seqs" and value.isdecimal():
