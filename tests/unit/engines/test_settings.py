@@ -144,6 +144,14 @@ def test_vllm_without_a_model_says_so(tmp_path: Path) -> None:
         create_engine(EngineSettings(engine="vllm", state_dir=tmp_path))
 
 
-def test_openai_without_an_address_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["", "host:8000", "ftp://host/v1", "http://", "http://h:x/v1"])
+def test_openai_without_an_address_says_so(address: str, tmp_path: Path) -> None:
     with pytest.raises(EngineOptionError, match="base_url"):
-        create_engine(EngineSettings(engine="openai", state_dir=tmp_path))
+        create_engine(EngineSettings(engine="openai", state_dir=tmp_path, base_url=address))
+
+
+def test_a_password_in_the_address_is_refused_without_showing_it(tmp_path: Path) -> None:
+    address = "http://me:hunter2@host/v1"
+    with pytest.raises(EngineOptionError, match="api_key") as caught:
+        create_engine(EngineSettings(engine="openai", state_dir=tmp_path, base_url=address))
+    assert "hunter2" not in str(caught.value)

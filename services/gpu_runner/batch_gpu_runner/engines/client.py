@@ -35,7 +35,7 @@ class EngineClient:
         self._endpoint = endpoint
         base = endpoint.base_url.rstrip("/")
         self._urls = {path: URL(base + path.removeprefix("/v1")) for path in ENDPOINTS}
-        self._origin = URL(base).origin() if "://" in base else URL(base)
+        self._origin = URL(base).origin()
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._session: aiohttp.ClientSession | None = None
 

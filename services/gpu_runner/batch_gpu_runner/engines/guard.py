@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 _LOCK_POLL_S = 0.1
 _LAST_REAP_S = 5.0
@@ -100,10 +101,19 @@ class _Watch:
 def _spawn(command: list[str]) -> int:
     """Start COMMAND in a session of its own. A failed exec says so on standard error."""
     guard = os.getpid()
+    # A signal between fork and exec would end in our own handler and be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
-    if pid:
-        return pid
+    if not pid:
+        _become(command, guard)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return pid
+
+
+def _become(command: list[str], guard: int) -> NoReturn:
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # for the case that the guard itself is killed
         if os.getppid() == guard:

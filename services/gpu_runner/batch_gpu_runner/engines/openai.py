@@ -7,6 +7,7 @@ that is not all four.
 import asyncio
 
 import msgspec
+from yarl import URL
 
 from batch_common.logs import get_log
 from batch_common.secret import Secret
@@ -36,11 +37,7 @@ class OpenAIEngine:
     """An `Engine` over somebody else's server; starting it only checks that it answers."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        if not settings.base_url.startswith(("http://", "https://")):
-            raise EngineOptionError(
-                "engine openai needs the address of an endpoint: set runner.base_url to "
-                "something like http://host:8000/v1"
-            )
+        _check_address(settings.base_url)
         self._settings = settings
         self._served = _endpoints(settings.options)
         self._specs = tuple(parse_upstream(text) for text in settings.models)
@@ -122,6 +119,22 @@ class OpenAIEngine:
         raise EngineStartError(
             f"the endpoint {self._settings.base_url} lists {len(listed)} models; "
             "say which to use with --model NAME"
+        )
+
+
+def _check_address(base_url: str) -> None:
+    try:
+        url = URL(base_url)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise EngineOptionError(
+            "engine openai needs the address of an endpoint: set runner.base_url to "
+            "something like http://host:8000/v1"
+        )
+    if url.user or url.password:  # the address is logged
+        raise EngineOptionError(
+            "runner.base_url holds a user name or password: use runner.api_key instead"
         )
 
 
