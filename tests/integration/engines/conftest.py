@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.engines import MakeEngine, engine_maker
 
 from batch_gpu_runner.engines.base import Engine
 from batch_gpu_runner.engines.sim.server import serve_sim
+from support.engines import MakeEngine, engine_maker
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from support.ports import free_port
-from support.wait import until
 
 from batch_common.secret import Secret
 from batch_gpu_runner.engines.base import (
@@ -16,6 +14,8 @@ from batch_gpu_runner.engines.base import (
     EngineTimeoutError,
 )
 from batch_gpu_runner.engines.client import EngineClient
+from support.ports import free_port
+from support.wait import until
 
 Handle = Callable[["Requests"], Awaitable[None]]
 

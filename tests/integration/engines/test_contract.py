@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.engines import MakeEngine
-from support.wait import until
 
 from batch_gpu_runner.engines.base import (
     CHAT,
@@ -23,6 +21,8 @@ from batch_gpu_runner.engines.base import (
     EngineTimeoutError,
 )
 from batch_gpu_runner.engines.managed import ManagedEngine
+from support.engines import MakeEngine
+from support.wait import until
 
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 3},

@@ -5,11 +5,11 @@ import asyncio
 import msgspec
 import pytest
 from aiohttp import web
-from support.engines import MakeEngine
-from support.ports import free_port
 
 from batch_gpu_runner.engines.base import CHAT, EMBEDDINGS, EngineStartError
 from batch_gpu_runner.engines.sim.server import serve_sim
+from support.engines import MakeEngine
+from support.ports import free_port
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

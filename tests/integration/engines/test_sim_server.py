@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.engines import MakeEngine
-from support.wait import until
 
 from batch_gpu_runner.engines.base import CHAT, Endpoint, Engine, EngineConnectionError
 from batch_gpu_runner.engines.client import EngineClient
 from batch_gpu_runner.engines.managed import ManagedEngine
 from batch_gpu_runner.engines.sim.options import SimOptions
 from batch_gpu_runner.engines.sim.server import serve_sim
+from support.engines import MakeEngine
+from support.wait import until
 
 
 def chat(prompt: str, model: str = "sim") -> bytes:

@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 
-def _json() -> sa.JSON:  # type: ignore[type-arg]
+def _json() -> sa.JSON:
     return sa.JSON(none_as_null=True).with_variant(
         postgresql.JSONB(none_as_null=True), "postgresql"
     )
