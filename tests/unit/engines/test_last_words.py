@@ -23,6 +23,30 @@ def test_the_cause_is_told_and_not_its_echo() -> None:
     assert last_words(VLLM) == "torch.OutOfMemoryError: CUDA out of memory."
 
 
+def test_an_exception_goes_on_below_its_first_line() -> None:
+    text = """\
+WARNING 11-23 18:20:21 [platform.py:1] failed to find a GPU, which is no failure
+Traceback (most recent call last):
+  File "/x/_dataclasses.py", line 121, in __init__
+pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, Invalid repository ID or local directory specified: '/models/none'.
+Please verify the following requirements:
+1. Provide a valid Hugging Face repository ID.
+2. Specify a local directory.
+"""
+    assert last_words(text).splitlines() == [
+        "pydantic_core.ValidationError: 1 validation error for ModelConfig",
+        "Value error, Invalid repository ID or local directory specified: '/models/none'.",
+        "Please verify the following requirements:",
+        "1. Provide a valid Hugging Face repository ID.",
+    ]
+
+
+def test_an_engine_that_only_informed_is_quoted_at_its_end() -> None:
+    text = "INFO 11-23 18:20:21 [a.py:1] loading\nINFO 11-23 18:20:22 [a.py:1] bye\n"
+    assert last_words(text) == "bye"
+
+
 def test_who_said_it_and_when_is_left_out() -> None:
     assert last_words(LLAMA).splitlines() == [
         "gguf_init_from_file: failed to open GGUF file '/models/x.gguf' (No such file)",
