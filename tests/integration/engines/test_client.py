@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,34 +42,48 @@ class Requests:
         await self.writer.drain()
 
 
-@contextlib.asynccontextmanager
-async def serving(handle: Handle, **headers: str) -> AsyncIterator[EngineClient]:
-    open_connections = 0
-
-    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal open_connections
-        open_connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await handle(Requests(reader, writer))
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-        open_connections -= 1
-
-    server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    secrets = {name: Secret(value) for name, value in headers.items()}
-    client = EngineClient(Endpoint(f"http://127.0.0.1:{port}/v1", headers=secrets))
-    client.open()
-    try:
-        yield client
-    finally:
-        await client.close()
-        server.close()
-        await until(lambda: open_connections == 0, what="the end of all connections")
+Serving = Callable[..., contextlib.AbstractAsyncContextManager[EngineClient]]
 
 
-async def test_bodies_pass_verbatim_both_ways_and_the_key_is_sent() -> None:
+@pytest.fixture(params=["tcp", "socket"])
+def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Serving:
+    """`serving(handle)`: a server whose connections `handle` treats, and a client of it."""
+    socket = tmp_path / "s" if request.param == "socket" else None
+
+    @contextlib.asynccontextmanager
+    async def serve(handle: Handle, **headers: str) -> AsyncIterator[EngineClient]:
+        open_connections = 0
+
+        async def treat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal open_connections
+            open_connections += 1
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                await handle(Requests(reader, writer))
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            open_connections -= 1
+
+        if socket is not None:
+            server = await asyncio.start_unix_server(treat, socket)
+            base = "http://engine/v1"
+        else:
+            server = await asyncio.start_server(treat, "127.0.0.1", 0)
+            base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        secrets = {name: Secret(value) for name, value in headers.items()}
+        client = EngineClient(Endpoint(base, str(socket) if socket else None, secrets))
+        client.open()
+        try:
+            yield client
+        finally:
+            await client.close()
+            server.close()
+            await until(lambda: open_connections == 0, what="the end of all connections")
+
+    return serve
+
+
+async def test_bodies_pass_verbatim_both_ways_and_the_key_is_sent(serving: Serving) -> None:
     seen: list[bytes] = []
 
     async def handle(requests: Requests) -> None:
@@ -85,7 +100,7 @@ async def test_bodies_pass_verbatim_both_ways_and_the_key_is_sent() -> None:
     assert b"Accept-Encoding: identity" in head
 
 
-async def test_a_body_of_ten_megabytes_passes() -> None:
+async def test_a_body_of_ten_megabytes_passes(serving: Serving) -> None:
     async def handle(requests: Requests) -> None:
         request = await requests.next()
         await requests.answer(request.partition(b"\r\n\r\n")[2])
@@ -95,7 +110,7 @@ async def test_a_body_of_ten_megabytes_passes() -> None:
         assert (await client.post(CHAT, big, 30)).body == big
 
 
-async def test_a_connection_closed_while_idle_is_no_error() -> None:
+async def test_a_connection_closed_while_idle_is_no_error(serving: Serving) -> None:
     """Race: the server closes a kept connection while the next request is on its way."""
     connections = 0
 
@@ -113,7 +128,7 @@ async def test_a_connection_closed_while_idle_is_no_error() -> None:
     assert connections == 2
 
 
-async def test_a_server_that_always_hangs_up_is_tried_twice() -> None:
+async def test_a_server_that_always_hangs_up_is_tried_twice(serving: Serving) -> None:
     connections = 0
 
     async def handle(requests: Requests) -> None:
@@ -127,7 +142,7 @@ async def test_a_server_that_always_hangs_up_is_tried_twice() -> None:
     assert connections == 2
 
 
-async def test_an_answer_cut_off_in_the_middle_is_a_broken_connection() -> None:
+async def test_an_answer_cut_off_in_the_middle_is_a_broken_connection(serving: Serving) -> None:
     async def handle(requests: Requests) -> None:
         await requests.next()
         requests.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
@@ -137,7 +152,7 @@ async def test_an_answer_cut_off_in_the_middle_is_a_broken_connection() -> None:
             await client.post(CHAT, b"{}", 5)
 
 
-async def test_what_is_no_http_is_a_broken_connection() -> None:
+async def test_what_is_no_http_is_a_broken_connection(serving: Serving) -> None:
     async def handle(requests: Requests) -> None:
         await requests.next()
         requests.writer.write(b"220 smtp ready\r\n\r\n")
@@ -147,7 +162,93 @@ async def test_what_is_no_http_is_a_broken_connection() -> None:
             await client.post(CHAT, b"{}", 5)
 
 
-async def test_a_late_answer_is_a_timeout() -> None:
+async def test_chunks_are_joined(serving: Serving) -> None:
+    async def handle(requests: Requests) -> None:
+        for _ in range(2):
+            await requests.next()
+            requests.writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\n")
+            await requests.writer.drain()
+            requests.writer.write(b'{"a\r\n4\r\n":1}\r\n0\r\n\r\n')
+
+    async with serving(handle) as client:
+        for _ in range(2):
+            assert (await client.post(CHAT, b"{}", 5)).body == b'{"a":1}'
+
+
+async def test_an_announced_close_is_heeded(serving: Serving) -> None:
+    connections = 0
+
+    async def handle(requests: Requests) -> None:
+        nonlocal connections
+        connections += 1
+        await requests.next()
+        await requests.answer(b"{}", headers="Connection: close\r\n")
+
+    async with serving(handle) as client:
+        for _ in range(3):
+            assert (await client.post(CHAT, b"{}", 5)).status == 200
+    assert connections == 3
+
+
+@pytest.mark.parametrize("serving", ["socket"], indirect=True)
+async def test_many_idle_connections_closed_at_once_cost_one_retry(serving: Serving) -> None:
+    """Race: after a pause the server closes all of them; the next request must not try each."""
+    answered = hung_up = 0
+    all_answered = asyncio.Event()
+
+    async def handle(requests: Requests) -> None:
+        nonlocal answered, hung_up
+        await requests.next()
+        answered += 1
+        if answered == 8:
+            all_answered.set()
+        await all_answered.wait()
+        await requests.answer(b"{}")
+        if answered == 8:
+            await requests.reader.readexactly(1)
+            hung_up += 1
+
+    async with serving(handle) as client:
+        await asyncio.gather(*(client.post(CHAT, b"{}", 5) for _ in range(8)))
+        assert (await client.post(CHAT, b"{}", 5)).status == 200
+    assert hung_up == 1
+
+
+async def test_connections_are_used_again(serving: Serving) -> None:
+    connections = 0
+
+    async def handle(requests: Requests) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await requests.next()
+            await requests.answer(b"{}")
+
+    async with serving(handle) as client:
+        for _ in range(5):
+            await asyncio.gather(*(client.post(CHAT, b"{}", 5) for _ in range(3)))
+    assert connections == 3
+
+
+async def test_closing_the_client_ends_its_requests(serving: Serving) -> None:
+    arrived = asyncio.Event()
+
+    async def handle(requests: Requests) -> None:
+        await requests.next()
+        arrived.set()
+        await requests.reader.read()
+
+    async with serving(handle) as client:
+        post = asyncio.create_task(client.post(CHAT, b"{}", 30))
+        await arrived.wait()
+        await client.close()
+        with pytest.raises(EngineConnectionError):
+            await asyncio.wait_for(post, 5)
+        with pytest.raises(EngineConnectionError):
+            await client.post(CHAT, b"{}", 5)
+
+
+async def test_a_late_answer_is_a_timeout(serving: Serving) -> None:
     async def handle(requests: Requests) -> None:
         await requests.next()
         await requests.reader.read()
@@ -157,7 +258,7 @@ async def test_a_late_answer_is_a_timeout() -> None:
             await client.post(CHAT, b"{}", 0.2)
 
 
-async def test_a_cancelled_request_closes_its_connection() -> None:
+async def test_a_cancelled_request_closes_its_connection(serving: Serving) -> None:
     """By this engines learn that they need not compute the answer."""
     arrived, closed = asyncio.Event(), asyncio.Event()
 
@@ -176,7 +277,7 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
             await post
 
 
-async def test_the_wish_to_wait_is_passed_on() -> None:
+async def test_the_wish_to_wait_is_passed_on(serving: Serving) -> None:
     async def handle(requests: Requests) -> None:
         await requests.next()
         await requests.answer(b"{}", "429 Too Many Requests", "Retry-After: 7\r\n")
@@ -186,7 +287,7 @@ async def test_the_wish_to_wait_is_passed_on() -> None:
     assert (answer.status, answer.retry_after_s) == (429, 7.0)
 
 
-async def test_a_redirect_is_an_answer_and_not_followed() -> None:
+async def test_a_redirect_is_an_answer_and_not_followed(serving: Serving) -> None:
     async def handle(requests: Requests) -> None:
         await requests.next()
         await requests.answer(b"", "307 Temporary Redirect", "Location: http://elsewhere/\r\n")
@@ -195,14 +296,15 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
         assert (await client.post(CHAT, b"{}", 5)).status == 307
 
 
-async def test_a_port_nobody_listens_on_is_a_connection_error_without_secrets() -> None:
-    endpoint = Endpoint(
-        f"http://127.0.0.1:{free_port()}/v1", headers={"Authorization": Secret("sk-x")}
-    )
-    client = EngineClient(endpoint)
+@pytest.mark.parametrize("socket", [None, "/tmp/nobody-listens-here"])
+async def test_a_port_nobody_listens_on_is_a_connection_error_without_secrets(
+    socket: str | None,
+) -> None:
+    headers = {"Authorization": Secret("sk-x")}
+    client = EngineClient(Endpoint(f"http://127.0.0.1:{free_port()}/v1", socket, headers))
     client.open()
     with pytest.raises(EngineConnectionError) as caught:
         await client.post(CHAT, b"{}", 5)
     await client.close()
-    assert "127.0.0.1" in str(caught.value)
+    assert (socket or "127.0.0.1") in str(caught.value)
     assert "sk-x" not in str(caught.value)

@@ -1,6 +1,6 @@
 """How long an engine asks us to wait."""
 
-from batch_gpu_runner.engines.client import retry_after_s
+from batch_gpu_runner.engines.transport import retry_after_s
 
 
 def test_seconds_and_milliseconds() -> None:
