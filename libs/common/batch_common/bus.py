@@ -5,6 +5,7 @@ Every fault of the connection or of JetStream surfaces as BusUnavailableError.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -19,13 +20,16 @@ from nats.js import JetStreamContext
 
 from batch_common.cloudevents import MESSAGE_ID
 from batch_common.config import Nats
-from batch_common.errors import BusUnavailableError, ConfigError
+from batch_common.errors import BusUnavailableError, ConfigError, StartError
 from batch_common.logs import get_log
+from batch_common.tasks import wait_any
 from batch_common.topology import ensure_topology
 
 log = get_log(__name__)
 
 _REQUEST_S: Final = 5.0
+# Tries at each server before the first connect gives up; they are a second apart.
+_FIRST_ATTEMPTS: Final = 1
 # The subject holds a message already: it is queued, which is what was wanted.
 _SUBJECT_FULL: Final = 10077
 
@@ -185,6 +189,7 @@ async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
     """
     client = Client()
     box: list[Bus] = []
+    last: list[Exception] = []
 
     async def on_reconnect() -> None:
         log.info("nats_reconnected")
@@ -195,23 +200,31 @@ async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
         log.warning("nats_disconnected")
 
     async def on_error(error: Exception) -> None:
-        log.warning("nats_error", error=str(error), kind=type(error).__name__)
+        last[:] = [error]
+        if box:
+            log.warning("nats_error", error=str(error), kind=type(error).__name__)
 
-    with bus_errors("connect"):
-        await client.connect(
-            [url.strip() for url in settings.url.reveal().split(",")],
-            name=name,
-            connect_timeout=5,
-            reconnect_time_wait=1,
-            max_reconnect_attempts=-1,
-            ping_interval=20,
-            max_outstanding_pings=3,
-            allow_reconnect=True,
-            reconnected_cb=on_reconnect,
-            disconnected_cb=on_disconnect,
-            error_cb=on_error,
-            **_credentials(settings),
-        )
+    try:
+        with bus_errors("connect"):
+            await client.connect(
+                [url.strip() for url in settings.url.reveal().split(",")],
+                name=name,
+                connect_timeout=5,
+                reconnect_time_wait=1,
+                max_reconnect_attempts=_FIRST_ATTEMPTS,
+                ping_interval=20,
+                max_outstanding_pings=3,
+                allow_reconnect=True,
+                reconnected_cb=on_reconnect,
+                disconnected_cb=on_disconnect,
+                error_cb=on_error,
+                **_credentials(settings),
+            )
+    except BusUnavailableError as error:
+        await client.close()
+        raise _no_server(last, error) from error
+    # Set before, this would keep the very first connect trying for ever.
+    client.options["max_reconnect_attempts"] = -1
     bus = Bus(client, settings.replicas)
     box.append(bus)
     try:
@@ -219,6 +232,36 @@ async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
         yield bus
     finally:
         await bus.close()
+
+
+def _no_server(last: list[Exception], error: BusUnavailableError) -> BusUnavailableError:
+    """nats-py says only that no server is left; the reason is what it told its error callback."""
+    if not last:
+        return error
+    kind = type(last[0]).__name__
+    return BusUnavailableError(f"NATS: could not connect: {str(last[0]) or kind} ({kind})")
+
+
+@asynccontextmanager
+async def connect_at_start(
+    settings: Nats, name: str, stop: asyncio.Event, within_s: float = 30.0
+) -> AsyncIterator[Bus]:
+    """`connect` for a service that starts beside its NATS server: tries again for `within_s`.
+
+    Raises StartError when no server answers until then, or `stop` is set first.
+    """
+    deadline = time.monotonic() + within_s
+    async with contextlib.AsyncExitStack() as stack:
+        while True:
+            try:
+                bus = await stack.enter_async_context(connect(settings, name))
+                break
+            except BusUnavailableError as error:
+                if stop.is_set() or time.monotonic() > deadline:
+                    raise StartError(f"{error}: start a NATS server, or set nats.url") from error
+                log.warning("nats_not_there_yet", error=str(error))
+                await wait_any(stop, timeout_s=1.0)
+        yield bus
 
 
 def _credentials(settings: Nats) -> dict[str, Any]:
