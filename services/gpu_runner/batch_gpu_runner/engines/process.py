@@ -47,7 +47,7 @@ class EngineProcess:
                 sys.executable,
                 "-P",  # never import from the working directory
                 "-m",
-                "batch_gpu_runner.engines.guard",
+                "batch_common.guard",
                 str(launch.lock),
                 str(launch.grace_s),
                 "--",

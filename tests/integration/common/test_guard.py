@@ -52,7 +52,7 @@ def alive(pid: int) -> bool:
 def guard(
     folder: Path, grace_s: str, *command: str, errors: IO[bytes] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    arguments = ["-m", "batch_gpu_runner.engines.guard", str(folder / "lock"), grace_s, "--"]
+    arguments = ["-m", "batch_common.guard", str(folder / "lock"), grace_s, "--"]
     with subprocess.Popen(
         [sys.executable, *arguments, *command],
         stdin=subprocess.PIPE,
