@@ -25,7 +25,7 @@ test-all: $(INSTALLED)
 
 ## make bench     the figures of docs/BENCHMARKS.md, measured on this machine
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 ## make check     ruff and mypy
 check: $(INSTALLED)
