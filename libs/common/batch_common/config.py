@@ -163,6 +163,10 @@ class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     retry_for_s: Seconds = 72 * 3600.0
     webhook: Webhook = field(default_factory=Webhook)
 
+    def __post_init__(self) -> None:
+        if len(set(self.enabled)) < len(self.enabled):
+            raise ValueError("sinks.enabled names a sink twice: name each one once")
+
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prometheus metrics, on a port of their own; port 0 switches them off."""

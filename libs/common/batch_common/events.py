@@ -129,6 +129,23 @@ class ChunkCompleted(Event, frozen=True, kw_only=True):
     manifest_key: str
 
 
+class DeliveryFailed(Event, frozen=True, kw_only=True):
+    """A sink did not take a batch's end for so long that it was given up; on `dead.<sink>`."""
+
+    type: ClassVar[str] = "delivery.failed"
+    batch_id: str
+    tenant: str
+    sink: str
+    # The terminal event that was not delivered.
+    event_id: str
+    event_type: str
+    attempts: int
+    # What the last attempt ended with.
+    error: str
+    # Unix seconds.
+    at: int
+
+
 class ChunkClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Request on `chunk.claim`: may this attempt work (on)? Also heartbeat and progress."""
 
@@ -182,7 +199,12 @@ BATCH_EVENTS: Final[tuple[type[BatchEvent], ...]] = (
     BatchExpired,
     BatchCancelled,
 )
-STREAM_EVENTS: Final[tuple[type[Event], ...]] = (*BATCH_EVENTS, ChunkReady, ChunkCompleted)
+STREAM_EVENTS: Final[tuple[type[Event], ...]] = (
+    *BATCH_EVENTS,
+    ChunkReady,
+    ChunkCompleted,
+    DeliveryFailed,
+)
 
 AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
 

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common import clock, cloudevents, subjects
 from batch_common.db import mark_outbox
-from batch_common.events import BatchEvent, ChunkReady, encode
+from batch_common.events import BatchEvent, ChunkReady, DeliveryFailed, encode
 from batch_common.ids import new_id
 from batch_common.tables import outbox
 
@@ -34,13 +34,20 @@ async def add_chunk_ready(
     )
 
 
+async def add_delivery_failed(conn: AsyncConnection, event: DeliveryFailed, source: str) -> None:
+    """Tells people of a delivery that was given up, after this transaction commits."""
+    event_id = new_id("evt_")
+    subject = subjects.dead(event.sink)
+    await _add(conn, event_id, subjects.DEAD, subject, event_id, event, source, None)
+
+
 async def _add(
     conn: AsyncConnection,
     event_id: str,
     stream: str,
     subject: str,
     message_id: str,
-    event: BatchEvent | ChunkReady,
+    event: BatchEvent | ChunkReady | DeliveryFailed,
     source: str,
     traceparent: str | None,
 ) -> None:

@@ -40,11 +40,16 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
 
     stream: str
     durable: str
-    filter: str
+    # One subject, or several; with wildcards or without.
+    filter: str | tuple[str, ...]
     ack_wait_s: float
     max_ack_pending: int = 1000
     # Only what is published from now on, when the consumer is made for the first time.
     only_new: bool = False
+
+    @property
+    def filters(self) -> list[str]:
+        return [self.filter] if isinstance(self.filter, str) else sorted(self.filter)
 
 
 class Delivery:
@@ -156,8 +161,8 @@ class Puller:
                 await self._bus.js.add_consumer(wanted.stream, _config(wanted))
                 return
         # The server changes an existing consumer without a word, so only ask it to when needed.
-        settings = (found.config.ack_wait, found.config.filter_subject, found.config.max_deliver)
-        if settings != (wanted.ack_wait_s, wanted.filter, -1):
+        settings = (found.config.ack_wait, _filters(found.config), found.config.max_deliver)
+        if settings != (wanted.ack_wait_s, wanted.filters, -1):
             log.warning("consumer_changed", durable=wanted.durable, ack_wait_s=wanted.ack_wait_s)
             with bus_errors(f"change the consumer {wanted.durable}"):
                 await self._bus.js.add_consumer(wanted.stream, _config(wanted, found.config))
@@ -180,9 +185,15 @@ def _config(wanted: Consumer, existing: ConsumerConfig | None = None) -> Consume
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=wanted.ack_wait_s,
         max_deliver=-1,
-        filter_subject=wanted.filter,
+        filter_subject=wanted.filters[0] if len(wanted.filters) == 1 else None,
+        filter_subjects=wanted.filters if len(wanted.filters) > 1 else None,
         max_ack_pending=wanted.max_ack_pending,
     )
+
+
+def _filters(config: ConsumerConfig) -> list[str]:
+    one = [config.filter_subject] if config.filter_subject else []
+    return sorted(config.filter_subjects or one)
 
 
 async def consume(

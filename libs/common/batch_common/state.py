@@ -1,4 +1,4 @@
-"""Batch and chunk states, and the only moves between them."""
+"""States of batches, chunks and deliveries, and the only moves between them."""
 
 from enum import StrEnum
 
@@ -29,6 +29,15 @@ class ChunkState(StrEnum):
     CLOSED = "closed"  # ended by cancellation or expiry; unfinished lines are errors
 
 
+class DeliveryState(StrEnum):
+    """Where one batch stands with one sink."""
+
+    PENDING = "pending"  # to be tried, now or at next_at
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"  # the sink is set not to take events of this type
+    FAILED = "failed"  # tried for too long; a message on dead.<sink> says so
+
+
 BATCH_MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.VALIDATING: frozenset(
         {
@@ -48,6 +57,12 @@ BATCH_MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
 
 CHUNK_MOVES: dict[ChunkState, frozenset[ChunkState]] = {
     ChunkState.RELEASED: frozenset({ChunkState.COMMITTED, ChunkState.CLOSED}),
+}
+
+DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.PENDING: frozenset(
+        {DeliveryState.DELIVERED, DeliveryState.SKIPPED, DeliveryState.FAILED}
+    ),
 }
 
 TERMINAL = frozenset(status for status in BatchStatus if status not in BATCH_MOVES)

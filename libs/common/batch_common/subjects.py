@@ -43,6 +43,11 @@ def chunks_of(model: str) -> str:
     return f"chunk.ready.{model_token(model)}.>"
 
 
+def dead(sink: str) -> str:
+    """Where deliveries end that a sink has given up."""
+    return f"dead.{sink}"
+
+
 def runner_durable(model: str) -> str:
     """The name of that consumer."""
     return f"runner-{model_token(model)}"
