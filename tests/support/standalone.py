@@ -41,7 +41,7 @@ class Standalone:
             time.sleep(0.05)
         raise AssertionError(f"{role} is not running")
 
-    def signal(self, role: str, number: signal.Signals = signal.SIGKILL) -> int:
+    def send(self, role: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Sends it and returns the pid it went to."""
         pid = self.pid(role)
         os.kill(pid, number)

@@ -1,0 +1,38 @@
+"""The whole system as processes. One shared by the tests that do it no harm, one each for others."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from support.standalone import Standalone, start
+
+MODEL = ("--model", "sim=sim")
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """A system on the simulated engine, shared."""
+    started = start(tmp_path_factory.mktemp("system") / "data", MODEL)
+    yield started
+    assert started.stop() == 0
+
+
+@pytest.fixture
+def client(system: Standalone) -> OpenAI:
+    return OpenAI(base_url=system.url, api_key="none")
+
+
+@pytest.fixture
+def own_system(tmp_path: Path) -> Iterator[Callable[..., Standalone]]:
+    """Starts systems of the test's own: `own_system("-o", "requests_per_s=50")`."""
+    running: list[Standalone] = []
+
+    def start_one(*arguments: str, folder: str = "data") -> Standalone:
+        running.append(start(tmp_path / folder, (*MODEL, *arguments)))
+        return running[-1]
+
+    yield start_one
+    for one in running:
+        one.stop()
