@@ -21,7 +21,7 @@ from batch_gpu_runner.engines.base import (
     EngineTimeoutError,
 )
 from batch_gpu_runner.engines.managed import ManagedEngine
-from support.engines import MakeEngine
+from support.engines import MakeEngine, engine_maker
 from support.wait import until
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -155,6 +155,7 @@ async def test_a_start_that_fails_tells_the_last_words(make_engine: MakeEngine) 
         await engine.start()
     assert "No such file or directory: '/nowhere/log'" in caught.value.last_words
     assert caught.value.last_words in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert caught.value.output_file is not None
     assert caught.value.output_file in str(caught.value)
 
@@ -168,6 +169,12 @@ async def test_a_model_file_that_is_none_fails_with_llama_cpps_words(
     with pytest.raises(EngineStartError, match="GGUF model") as caught:
         await engine.start()
     assert "failed" in caught.value.last_words
+
+
+async def test_a_state_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EngineStartError, match=r"runner\.state_dir"):
+        await engine_maker(tmp_path / "file" / "state")("sim").start()
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing(make_engine: MakeEngine) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from batch_gpu_runner.engines.base import CHAT, Endpoint, Engine, EngineConnectionError
 from batch_gpu_runner.engines.client import EngineClient
+from batch_gpu_runner.engines.demo_model import demo_model
 from batch_gpu_runner.engines.managed import ManagedEngine
 from batch_gpu_runner.engines.sim.options import SimOptions
 from batch_gpu_runner.engines.sim.server import serve_sim
@@ -157,8 +158,6 @@ async def test_several_servers_of_several_models_stand_side_by_side(
     make_engine: MakeEngine,
 ) -> None:
     """Two models on llama.cpp are two servers, and each request reaches its own."""
-    from batch_gpu_runner.engines.demo_model import demo_model  # noqa: PLC0415
-
     demo = demo_model()
     assert demo is not None
     engine: Engine = make_engine("llamacpp", f"a={demo.path}", f"b={demo.path}", n_parallel="1")

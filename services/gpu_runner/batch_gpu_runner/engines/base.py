@@ -119,7 +119,7 @@ class Engine(Protocol):
         ...
 
     async def stop(self) -> None:
-        """End the engine's whole process group within `stop_grace_s` and a second. Idempotent."""
+        """End the engine's whole process group, in `stop_grace_s` and some seconds. Idempotent."""
         ...
 
     async def died(self) -> str:

@@ -56,6 +56,11 @@ def _with_details(lines: list[str], at: int) -> list[str]:
     return said
 
 
+def one_line(words: str) -> str:
+    """For messages that are a line of their own."""
+    return " / ".join(words.splitlines())
+
+
 def last_line(text: str) -> str:
     """What it said most recently, whatever it was."""
     said = (_printable(_COLOUR.sub("", raw)) for raw in reversed(text.splitlines()))

@@ -37,7 +37,7 @@ def llamacpp_engine(settings: EngineSettings, model: ModelSpec) -> ManagedEngine
     if model.path is None or not model.path.is_file():
         raise EngineOptionError(
             f"model {model.name!r}: llama.cpp reads a GGUF file; give its path as "
-            "--model NAME=/path/to/model.gguf"
+            "--model NAME=/path/to/model.gguf, or choose --engine vllm"
         )
     arguments = msgspec.json.encode(options).decode()
 

@@ -129,21 +129,30 @@ class ManagedEngine:
         return await read_load(self._run.client, self._recipe.load_names)
 
     async def _launch(self) -> _Run:
-        socket = await asyncio.to_thread(self._files.new_socket)
-        launch = Launch(
+        try:
+            socket = await asyncio.to_thread(self._files.new_socket)
+            process = await EngineProcess.launch(self._launch_of(socket))
+        except OSError as error:
+            raise EngineStartError(
+                f"engine {self._recipe.engine} cannot be started: {error}; "
+                f"check runner.state_dir ({self._settings.state_dir})"
+            ) from error
+        client = EngineClient(Endpoint("http://engine/v1", unix_socket=str(socket)))
+        client.open()
+        return _Run(process, client, socket)
+
+    def _launch_of(self, socket: Path) -> Launch:
+        return Launch(
             command=self._recipe.command(socket),
             environment=engine_environment(os.environ),
             output=self._files.output,
             lock=self._files.lock,
             grace_s=self._settings.stop_grace_s,
         )
-        client = EngineClient(Endpoint("http://engine/v1", unix_socket=str(socket)))
-        client.open()
-        return _Run(await EngineProcess.launch(launch), client, socket)
 
     async def _start_error(self, run: _Run, why: str) -> EngineStartError:
         return EngineStartError(
-            f"engine {self._recipe.engine} did not start for model {self.models[0]!r}: {why}\n"
+            f"engine {self._recipe.engine} did not start for model {self.models[0]!r}: {why}. "
             f"{self._recipe.advice} All it wrote: {self.output_file}",
             last_words=await run.process.last_words(),
             output_file=str(self.output_file),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch_gpu_runner.engines.last_words import read_last_line, read_last_words
+from batch_gpu_runner.engines.last_words import one_line, read_last_line, read_last_words
 
 # The guard's own sweep, and the time a loaded machine takes to let us see its end.
 _GUARD_END_S = 7.0
@@ -75,8 +75,8 @@ class EngineProcess:
     async def wait(self) -> str:
         """Wait for the end; how it ended and the engine's last words."""
         how = await asyncio.shield(self._watching)
-        words = await asyncio.to_thread(read_last_words, self._launch.output)
-        return f"{how}; last words: {words}" if words else how
+        words = await self.last_words()
+        return f"{how}; last words: {one_line(words)}" if words else how
 
     async def last_words(self) -> str:
         """What the engine has said so far, its errors first of all."""

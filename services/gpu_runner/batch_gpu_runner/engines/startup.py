@@ -5,6 +5,7 @@ import time
 
 from batch_common.logs import get_log
 from batch_gpu_runner.engines.client import EngineClient, wait_until_served
+from batch_gpu_runner.engines.last_words import one_line
 from batch_gpu_runner.engines.process import EngineProcess
 
 PROGRESS_S = 10.0
@@ -34,7 +35,8 @@ async def why_not_served(
             if served.done():
                 return None
             await _report_progress(process, began)
-        return f"it did not serve within {limit_s:g} s; last words: {await process.last_words()}"
+        words = one_line(await process.last_words())
+        return f"it did not serve within {limit_s:g} s; last words: {words or 'none'}"
     finally:
         served.cancel()
         ended.cancel()

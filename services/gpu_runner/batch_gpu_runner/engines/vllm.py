@@ -20,7 +20,7 @@ _PROBE_TIMEOUT_S = 60.0
 _OURS = frozenset({"host", "port", "uds", "model", "served-model-name", "api-key", "root-path"})
 _ADVICE = (
     "Check that the model exists (a folder, or a hub id this machine can download) and fits into "
-    "memory: -o gpu_memory_utilization=…, -o max_model_len=…"
+    "memory: -o gpu_memory_utilization=…, -o max_model_len=…."
 )
 
 
