@@ -1,1 +1,1 @@
-
+"""The sinks service: delivers the ends of batches to the user's own systems."""

@@ -1,0 +1,59 @@
+"""The sinks service, put together."""
+
+import asyncio
+
+from batch_common.bus import Bus, connect_at_start
+from batch_common.config import Config
+from batch_common.config_file import data_dir
+from batch_common.db import Database, open_database
+from batch_common.logs import get_log
+from batch_common.migrate import migrate
+from batch_common.relay import Relay
+from batch_common.tasks import Tasks
+from batch_sinks.deliverer import Deliverer
+from batch_sinks.registry import make_sinks
+from batch_sinks.sink import Sink
+from batch_sinks.wake import wake_on_events
+
+log = get_log(__name__)
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Delivers until `stop`. Raises ConfigError, StartError."""
+    sinks = make_sinks(config.sinks)
+    if not sinks:
+        log.info("no_sink_enabled", setting="sinks.enabled")
+        await stop.wait()
+        return
+    database = open_database(config.database, data_dir(config))
+    try:
+        await migrate(database)
+        async with connect_at_start(config.nats, "sinks", stop) as bus:
+            await _serve(database, bus, sinks, config.sinks.retry_for_s, stop)
+    finally:
+        for sink in sinks:
+            await sink.close()
+        await database.close()
+
+
+async def _serve(
+    database: Database,
+    bus: Bus,
+    sinks: tuple[Sink, ...],
+    retry_for_s: float,
+    stop: asyncio.Event,
+) -> None:
+    log.info("sinks_started", sinks=[sink.name for sink in sinks])
+    async with Tasks(stop) as tasks:
+        running = {tasks.spawn("relay", Relay(database, bus).run(stop))}
+        for sink in sinks:
+            deliverer = Deliverer(database, sink, retry_for_s)
+            running |= {
+                tasks.spawn(f"sink {sink.name}", deliverer.run(stop)),
+                tasks.spawn(
+                    f"events for {sink.name}",
+                    wake_on_events(bus, sink.name, deliverer.wake, stop),
+                ),
+            }
+        # Each ends by itself on `stop`: a fetch that is cancelled leaves a stale delivery.
+        await asyncio.wait(running)

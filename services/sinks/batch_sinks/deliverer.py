@@ -1,0 +1,119 @@
+"""One sink's loop: claims due rows, delivers them side by side, settles each."""
+
+import asyncio
+import random
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from batch_common import clock
+from batch_common.db import Database
+from batch_common.logs import bind_ids, get_log
+from batch_common.tasks import Tasks, repeat
+from batch_sinks.deliveries import Deliveries
+from batch_sinks.metrics import ATTEMPTS, PENDING
+from batch_sinks.retry import Retry, after_failure
+from batch_sinks.sink import DeliveryError, Item, Sink
+
+log = get_log(__name__)
+
+_POLL_S: Final = 1.0
+_COUNT_S: Final = 10.0
+_SIDE_BY_SIDE: Final = 16
+# A claim outlives the longest attempt by this, for the row update that follows it.
+_SETTLE_S: Final = 5.0
+_DATABASE_ERRORS: Final = (OSError, DBAPIError)
+
+
+class Deliverer:
+    """Rows are the truth: `wake` only says that a look is worth while."""
+
+    def __init__(self, database: Database, sink: Sink, retry_for_s: float) -> None:
+        self._sink = sink
+        self._rows = Deliveries(database, sink.name, sink.limit_s + _SETTLE_S)
+        self._retry_for_s = retry_for_s
+        self._running: set[asyncio.Task[None]] = set()
+        self.wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then attempts that run are waited for, since each has a limit."""
+        async with Tasks(stop) as tasks:
+            counting = tasks.spawn(f"count {self._sink.name}", self._count(stop))
+            await repeat(
+                f"deliver {self._sink.name}",
+                lambda: self._start_due(tasks),
+                wake=self.wake,
+                stop=stop,
+                every_s=_POLL_S,
+                catch=_DATABASE_ERRORS,
+            )
+            await asyncio.wait({counting, *self._running}, timeout=self._sink.limit_s + _SETTLE_S)
+
+    async def _start_due(self, tasks: Tasks) -> bool:
+        free = _SIDE_BY_SIDE - len(self._running)
+        if not free:
+            return False
+        items = await self._rows.claim(free)
+        for item in items:
+            task = tasks.spawn(f"deliver {item.batch_id}", self._attempt(item))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+        return False
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self.wake.set()
+
+    async def _attempt(self, item: Item) -> None:
+        with bind_ids(sink=item.sink, batch_id=item.batch_id, attempt=item.attempt):
+            try:
+                outcome = await self._deliver(item)
+            except _DATABASE_ERRORS as error:
+                # The claim runs out, and the same delivery is made again under the same ids.
+                log.warning("settle_failed", error=str(error), kind=type(error).__name__)
+                return
+            ATTEMPTS.labels(item.sink, outcome).inc()
+
+    async def _deliver(self, item: Item) -> str:
+        if item.event_type not in self._sink.event_types:
+            await self._rows.skipped(item)
+            return "skipped"
+        try:
+            async with asyncio.timeout(self._sink.limit_s):
+                await self._sink.deliver(item)
+        except TimeoutError:
+            return await self._settle_failure(item, f"not done within {self._sink.limit_s:g} s")
+        except DeliveryError as error:
+            return await self._settle_failure(item, str(error))
+        await self._rows.delivered(item)
+        log.info("delivered", event_type=item.event_type)
+        return "delivered"
+
+    async def _settle_failure(self, item: Item, error: str) -> str:
+        next_step = after_failure(
+            attempt=item.attempt,
+            age_s=clock.now() - item.ended_at,
+            retry_for_s=self._retry_for_s,
+            jitter=random.random(),
+        )
+        if isinstance(next_step, Retry):
+            log.warning("delivery_failed", error=error, again_in_s=round(next_step.delay_s, 1))
+            await self._rows.again(item, error, next_step.delay_s)
+            return "retry"
+        log.error("delivery_given_up", error=error)
+        await self._rows.failed(item, error)
+        return "failed"
+
+    async def _count(self, stop: asyncio.Event) -> None:
+        await repeat(
+            f"count {self._sink.name}",
+            self._count_once,
+            wake=asyncio.Event(),
+            stop=stop,
+            every_s=_COUNT_S,
+            catch=_DATABASE_ERRORS,
+        )
+
+    async def _count_once(self) -> bool:
+        PENDING.labels(self._sink.name).set(await self._rows.pending())
+        return False

@@ -1,0 +1,47 @@
+"""What a sink is: one place that finished batches are delivered to."""
+
+from typing import Protocol
+
+import msgspec
+
+from batch_common.errors import TransientError
+
+
+class DeliveryError(TransientError):
+    """The receiver did not take it. The message ends in rows and logs, so it holds no secrets."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch's end, on its way to one sink. The same in every attempt but for `attempt`."""
+
+    sink: str
+    batch_id: str
+    tenant: str
+    # The terminal event: its id, its type, and when the batch ended (Unix seconds).
+    event_id: str
+    event_type: str
+    ended_at: int
+    # Counts from 1.
+    attempt: int
+
+
+class Sink(Protocol):
+    """Delivers at least once; the receiver drops repeats by an id that stays the same."""
+
+    @property
+    def name(self) -> str:
+        """As in `sinks.enabled`, in rows and in subjects: letters, digits, `_` and `-`."""
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """Terminal events of other types are skipped."""
+
+    @property
+    def limit_s(self) -> float:
+        """No attempt takes longer; a claim must outlive it."""
+
+    async def deliver(self, item: Item) -> None:
+        """Returns once the receiver has it. Raises DeliveryError; the caller tries again."""
+
+    async def close(self) -> None:
+        """Gives up connections. Nothing is being delivered any more."""
