@@ -21,6 +21,7 @@ test: check
 
 ## make test-all  the slow tier: real vLLM, the built wheel
 test-all: $(INSTALLED)
+	$(BIN)/python tests/support/vllm_environment.py
 	$(BIN)/pytest -m slow --timeout 1800
 
 ## make bench     the figures of docs/BENCHMARKS.md, measured on this machine

@@ -88,7 +88,7 @@ def test_every_service_is_killed_in_turn(
 def test_the_jetstream_directory_is_deleted_in_mid_batch(
     own_system: Callable[..., Standalone], tmp_path: Path
 ) -> None:
-    system, client, batch_id, log = start_batch(own_system, tmp_path)
+    system, _client, batch_id, log = start_batch(own_system, tmp_path)
     assert system.stop() == 0
     shutil.rmtree(system.folder / "jetstream")
     config = tmp_path / "config.yml"

@@ -53,6 +53,7 @@ def python(packages: Path, release: str, folder: Path, *arguments: str) -> str:
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(packages / release)},
         cwd=folder,
+        check=False,
         capture_output=True,
         text=True,
         timeout=90,

@@ -33,7 +33,8 @@ def test_a_batch_from_file_to_results(client: OpenAI) -> None:
     counts = batch.request_counts
     assert (counts.total, counts.completed, counts.failed) == (200, 200, 0)
     assert batch.error_file_id is None
-    assert batch.usage is not None and batch.usage.output_tokens > 0
+    assert batch.usage is not None
+    assert batch.usage.output_tokens > 0
     output = content(client, batch.output_file_id)
     assert sorted(custom_ids(output)) == sorted(line["custom_id"] for line in lines)
     first = json.loads(output.splitlines()[0])
@@ -56,7 +57,8 @@ def test_bad_lines_are_all_named(client: OpenAI) -> None:
     data = jsonl(lines) + b"not json\n"
     batch = wait(client, submit(client, data).id)
     assert batch.status == "failed"
-    assert batch.errors is not None and batch.errors.data is not None
+    assert batch.errors is not None
+    assert batch.errors.data is not None
     assert [(e.line, e.code) for e in batch.errors.data] == [
         (2, "duplicate_custom_id"),
         (3, "invalid_url"),
@@ -71,7 +73,8 @@ def test_an_upload_in_parts(client: OpenAI, tmp_path: Path) -> None:
     upload = client.uploads.upload_file_chunked(
         file=path, mime_type="application/jsonl", purpose="batch", part_size=400_000
     )
-    assert upload.file is not None and upload.file.bytes == len(data)
+    assert upload.file is not None
+    assert upload.file.bytes == len(data)
     assert content(client, upload.file.id) == data
     batch = client.batches.create(
         input_file_id=upload.file.id, endpoint=CHAT, completion_window="24h"

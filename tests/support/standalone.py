@@ -81,18 +81,20 @@ def _role(process: psutil.Process) -> str:
 
 
 def start(
-    folder: Path, arguments: Sequence[str] = (), engine: Sequence[str] = ("--engine", "sim")
+    folder: Path,
+    arguments: Sequence[str] = (),
+    engine: Sequence[str] = ("--engine", "sim"),
+    command: Sequence[str] = (sys.executable, "-m", "batch_cli.main"),
 ) -> Standalone:
     """Starts `up` with its data in `folder` and waits for `ready`.
 
     Fails the test with the last words on standard error when it does not come up.
     """
-    command = [
-        *(sys.executable, "-m", "batch_cli.main", "up", "--data-dir", str(folder)),
-        *("--port", "0", *engine, *arguments),
-    ]
+    options = ("--data-dir", str(folder), "--port", "0", *engine, *arguments)
     errors = (folder.parent / f"{folder.name}.stderr").open("w+", encoding="utf-8")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    process = subprocess.Popen(
+        [*command, "up", *options], stdout=subprocess.PIPE, stderr=errors, text=True
+    )
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("ready "):
