@@ -1,4 +1,4 @@
-"""The whole system as processes: one shared by the tests that do it no harm, others for the rest."""
+"""The whole system as processes: one shared by tests that do it no harm, others for the rest."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
