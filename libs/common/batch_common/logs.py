@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
@@ -20,7 +19,12 @@ def set_up_logs(settings: Log, service: str) -> None:
     """Both our own and libraries' records go to standard error, in one format."""
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     renderer: Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if as_json
+        # Its own tracebacks would show local variables, and secrets among them.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
@@ -56,10 +60,13 @@ def _set_up_stdlib(renderer: Processor, level: int) -> None:
 
 
 def get_log(name: str) -> FilteringBoundLogger:
-    """A logger whose records carry `logger=name`."""
-    log: Any = structlog.get_logger()
-    bound: FilteringBoundLogger = log.bind(logger=name)
-    return bound
+    """A logger whose records carry `logger_name=name`.
+
+    Modules make theirs when they are imported, before `set_up_logs` has run: `bind` here would
+    fix the settings of that moment.
+    """
+    log: FilteringBoundLogger = structlog.get_logger(logger_name=name)
+    return log
 
 
 bind_ids = structlog.contextvars.bound_contextvars
