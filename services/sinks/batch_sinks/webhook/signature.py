@@ -34,7 +34,7 @@ def signing_key(secret: Secret) -> bytes:
 
 
 def sign(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header. The timestamp is this attempt's: receivers refuse old ones."""
+    """The `webhook-signature` header; receivers refuse timestamps more than 300 s off."""
     signed = f"{webhook_id}.{timestamp}.".encode() + body
     digest = hmac.new(key, signed, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"

@@ -1,0 +1,64 @@
+"""Settings that cannot work are refused at start, in words that say what to do."""
+
+import asyncio
+
+import pytest
+
+from batch_common.config import Config, Sinks, Webhook
+from batch_common.errors import ConfigError
+from batch_common.secret import Secret
+from batch_sinks import app
+from batch_sinks.registry import make_sinks
+
+URL = "https://example.com/hook?token=hunter2"
+
+
+async def test_an_unknown_sink_is_named_with_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"'webhok'.*choose from webhook"):
+        make_sinks(Sinks(enabled=("webhok",)))
+
+
+async def test_a_webhook_needs_a_url() -> None:
+    with pytest.raises(ConfigError, match=r"set sinks\.webhook\.url"):
+        make_sinks(Sinks(enabled=("webhook",)))
+
+
+@pytest.mark.parametrize("url", ["example.com", "ftp://example.com/", "https:///x", "http://["])
+async def test_a_url_that_is_none_is_refused_unseen(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"https://host/path") as raised:
+        make_sinks(Sinks(enabled=("webhook",), webhook=Webhook(url=url)))
+    assert url not in str(raised.value)
+
+
+async def test_a_sink_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        Sinks(enabled=("webhook", "webhook"))
+
+
+async def test_each_enabled_sink_is_made() -> None:
+    [sink] = make_sinks(
+        Sinks(
+            enabled=("webhook",),
+            webhook=Webhook(url=URL, secret=Secret("s"), events=("batch.failed",), timeout_s=3),
+        )
+    )
+    assert (sink.name, sink.event_types) == ("webhook", {"batch.failed"})
+    assert 3 < sink.limit_s < 10
+    await sink.close()
+
+
+async def test_a_wrong_setting_ends_the_service_before_it_connects() -> None:
+    with pytest.raises(ConfigError):
+        await app.run(Config(sinks=Sinks(enabled=("webhook",))), asyncio.Event())
+
+
+async def test_without_a_sink_it_says_so_once_and_idles(capsys: pytest.CaptureFixture[str]) -> None:
+    """No NATS and no database are there: it touches neither."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(app.run(Config(), stop))
+    done, _ = await asyncio.wait({running}, timeout=0.2)
+    assert not done
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count("no_sink_enabled") == 1
