@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench check format schemas clean
+.PHONY: help demo test test-all bench check format generated clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -33,15 +33,17 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/configuration_page.py --check
 
 ## make format    ruff's formatter and its fixes
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## make schemas   schemas/events from the structs in batch_common.events
-schemas: $(INSTALLED)
+## make generated schemas/events and docs/CONFIGURATION.md from the code
+generated: $(INSTALLED)
 	$(BIN)/python -m batch_common.event_schemas schemas/events
+	$(BIN)/python scripts/configuration_page.py
 
 clean:
 	rm -rf .venv .venv-vllm .cache .demo .bench dist build

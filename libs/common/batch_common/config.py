@@ -23,6 +23,7 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     # Empty: SQLite in the data directory. postgresql://user:password@host/name for Postgres.
     url: Secret = Secret("")
+    # Connections of each process (Postgres).
     pool_size: Positive = 10
 
 
@@ -30,6 +31,7 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The NATS servers, as a comma-separated list of URLs."""
 
     url: Secret = Secret("nats://127.0.0.1:4222")
+    # With password, where the server asks for it.
     user: str = ""
     password: Secret = Secret("")
     # Path of a .creds file, in place of user and password.
@@ -52,11 +54,17 @@ class Blobs(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a tenant may hand in; the defaults are OpenAI's."""
 
+    # Lines of a batch.
     max_requests: Positive = 50_000
+    # Of a batch's input file.
     max_batch_file_bytes: Positive = 200_000_000
+    # Of one upload to /v1/files.
     max_file_bytes: Positive = 512 * MIB
+    # Of one upload in parts.
     max_upload_bytes: Positive = 8 << 30
+    # Of one of its parts.
     max_part_bytes: Positive = 64 * MIB
+    # Added up over a batch for /v1/embeddings.
     max_embedding_inputs: Positive = 50_000
     # Other completion windows than 24h, longest first or not: 30m, 6h, 7d.
     completion_windows: tuple[str, ...] = ("24h",)
@@ -71,6 +79,7 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     port: Port = 8000
     # API key → tenant. Empty: everybody is the tenant "default", on loopback only.
     api_keys: ApiKeys = field(default_factory=lambda: ApiKeys({}))
+    # Requests may take this long to end when the gateway stops, in seconds.
     drain_s: Seconds = 20.0
 
     def __post_init__(self) -> None:
@@ -84,7 +93,9 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Scheduler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Validation, planning and release."""
 
+    # Requests of one chunk.
     chunk_max_requests: Positive = 5_000
+    # Bytes of its lines.
     chunk_max_bytes: Positive = 16 * MIB
     # A chunk aims at this much work at the model's measured rate.
     chunk_target_s: Seconds = 120.0
@@ -94,8 +105,11 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     chunks_per_runner: Positive = 3
     # A claim that is not renewed for this long is dead.
     claim_ttl_s: Seconds = 10.0
+    # A scheduler that does not renew its lease for this long is replaced.
     lease_ttl_s: Seconds = 10.0
+    # Work is looked for this often even when no event says so.
     poll_s: Seconds = 1.0
+    # Lost messages and completions are looked for this often.
     reconcile_s: Seconds = 5.0
     # Inputs above this are ordered by prefix within pieces of this size.
     spool_bytes: Positive = 2 << 30
@@ -106,6 +120,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One engine and the loop that feeds it."""
 
+    # auto: vllm where an NVIDIA GPU and vLLM are, else llamacpp.
     engine: Literal["auto", "vllm", "llamacpp", "openai", "sim"] = "auto"
     # NAME=PATH_OR_HUB_ID; without NAME= the hub id or the folder's name.
     models: tuple[str, ...] = ()
@@ -120,15 +135,23 @@ class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     window: Annotated[int, Meta(ge=0)] = 0
     # Chunks held at once, so that the window never runs dry at a chunk's end.
     chunks_held: Positive = 2
+    # One request at the engine; then its line gets the error request_timeout.
     request_timeout_s: Seconds = 600.0
     # Tries of one request at an engine that answers 429 or 5xx, or not at all.
     request_attempts: Positive = 5
+    # An engine may take this long to load its model (or to download it).
     start_timeout_s: Seconds = 1800.0
+    # Results are saved this often,
     flush_s: Seconds = 2.0
+    # or when this many wait,
     flush_results: Positive = 500
+    # or this many bytes.
     flush_bytes: Positive = 4 * MIB
+    # Claims are renewed this often.
     claim_s: Seconds = 2.0
+    # A chunk whose runner is silent for this long is delivered to another.
     ack_wait_s: Seconds = 30.0
+    # Requests in flight may take this long to end when the runner stops.
     drain_s: Seconds = 20.0
     # Where engine output and sockets go; empty: a folder in the data directory.
     state_dir: str = ""
@@ -144,6 +167,7 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: str = ""
     # whsec_… as `openai` verifies it.
     secret: Secret = Secret("")
+    # Which endings are sent.
     events: tuple[str, ...] = (
         "batch.completed",
         "batch.failed",
@@ -152,12 +176,14 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     # Allow targets on loopback, private and link-local addresses.
     allow_private: bool = False
+    # For one attempt.
     timeout_s: Seconds = 15.0
 
 
 class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where finished batches are delivered."""
 
+    # Of: webhook.
     enabled: tuple[str, ...] = ()
     # Deliveries are tried again, with growing pauses, for this long.
     retry_for_s: Seconds = 72 * 3600.0
