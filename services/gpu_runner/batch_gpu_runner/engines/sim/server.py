@@ -41,6 +41,7 @@ class SimServer:
         self._models = models
         self._faults = Faults(options)
         self._pace = Pace(options)
+        self._is_instant = self._pace.is_instant
         self._log = RequestLog(options.request_log) if options.request_log else None
         self._max_tokens = options.oom_above_tokens or _CACHE_TOKENS
         self._loop = asyncio.get_running_loop()
@@ -86,24 +87,30 @@ class SimServer:
     def _compute(self, connection: Connection, path: str, asked: Asked, digest: bytes) -> None:
         answer = make_answer(path, asked, digest)
         fault = self._faults.strike(asked.prompts, digest, self._tokens_in_flight + answer.tokens)
-        status, body = 200, answer.body
+        work = _Work(connection, asked, digest, 200, answer.body, answer.tokens)
+        if fault is not None:
+            self._fail(work, fault)
+        elif self._is_instant:
+            self._serve(work)
+        else:
+            self._begin(work)
+
+    def _fail(self, work: _Work, fault: Fault) -> None:
         match fault:
             case Fault.CRASH | Fault.OOM:
                 self._die(fault)
+            case Fault.HANG:
+                self._begin(work, hangs=True)
             case Fault.FAIL:
-                status, body = 500, _error(500, "InternalServerError", "simulated failure")
-        work = _Work(connection, asked, digest, status, body, answer.tokens)
-        if self._pace.is_instant and fault is not Fault.HANG:
-            self._serve(work)
-        else:
-            self._begin(work, hangs=fault is Fault.HANG)
+                error = _error(500, "InternalServerError", "simulated failure")
+                self._begin(msgspec.structs.replace(work, status=500, body=error))
 
     def _die(self, fault: Fault) -> None:
         if self._log is not None:
             self._log.flush()
         die(fault)
 
-    def _begin(self, work: _Work, *, hangs: bool) -> None:
+    def _begin(self, work: _Work, *, hangs: bool = False) -> None:
         self._in_flight += 1
         self._tokens_in_flight += work.tokens
         timer = None
