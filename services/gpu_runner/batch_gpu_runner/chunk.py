@@ -1,0 +1,148 @@
+"""A held chunk: its lines, what is still to be sent, what came back."""
+
+import asyncio
+from collections.abc import Iterator
+from enum import Enum
+
+import msgspec
+
+from batch_common.errors import PermanentError
+from batch_common.events import ChunkReady
+from batch_common.formats.plan import Index
+from batch_common.formats.request import REQUEST_DECODER
+from batch_common.formats.result import ResultLine, encode_result, result_id
+from batch_common.formats.segment import Record
+from batch_common.logs import get_log
+from batch_gpu_runner.rates import Rates
+from batch_gpu_runner.request import Result
+from batch_gpu_runner.segments import SegmentWriter
+
+log = get_log(__name__)
+
+
+class PlanDamagedError(PermanentError):
+    """The planned input and its index do not fit together."""
+
+
+class Ending(Enum):
+    """How a chunk's stay in this runner ends."""
+
+    FINISHED = "finished"
+    # The scheduler wants no more of it: cancelled, expired, settled.
+    STOPPED = "stopped"
+    # This runner is leaving.
+    DRAINED = "drained"
+    # Another attempt has it, or may have: we were not heard of for longer than `ack_wait`.
+    LOST = "lost"
+    # Its plan cannot be read.
+    DAMAGED = "damaged"
+
+
+class Request(msgspec.Struct, frozen=True, eq=False):
+    """One line as it is sent. `attempt` counts from 1; `deaths`: engines that died meanwhile."""
+
+    chunk: "Chunk"
+    position: int
+    custom_id: str
+    body: bytes
+    attempt: int = 1
+    deaths: int = 0
+
+
+class Lines:
+    """The bytes of a chunk's lines; positions count from 0 within the chunk."""
+
+    def __init__(self, ready: ChunkReady, data: bytes, index: Index) -> None:
+        """Raises PlanDamagedError."""
+        lengths = index["length"].astype("int64")
+        if len(index) != ready.end_line - ready.first_line or int(lengths.sum()) != len(data):
+            raise PlanDamagedError(
+                f"the plan of {ready.batch_id} is damaged: lines {ready.first_line} to "
+                f"{ready.end_line} of {ready.input_key} do not fit {ready.index_key}; "
+                "cancel the batch and create it again"
+            )
+        self._data = data
+        self._ends: list[int] = lengths.cumsum().tolist()
+        self._numbers: list[int] = index["line"].tolist()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def number(self, position: int) -> int:
+        """The number the line has in the user's file, counted from 1."""
+        return self._numbers[position]
+
+    def request(self, chunk: "Chunk", position: int) -> Request:
+        """Raises PlanDamagedError."""
+        start = self._ends[position - 1] if position else 0
+        try:
+            line = REQUEST_DECODER.decode(self._data[start : self._ends[position]])
+        except msgspec.MsgspecError as error:
+            raise PlanDamagedError(
+                f"line {self.number(position)} of {chunk.ready.batch_id} cannot be read from its "
+                f"plan ({error}); cancel the batch and create it again"
+            ) from error
+        return Request(chunk, position, line.custom_id, bytes(line.body))
+
+
+class Chunk:
+    """One chunk in this runner's hands. Fed by the window, saved by its SegmentWriter."""
+
+    def __init__(
+        self, ready: ChunkReady, lines: Lines, has: bytearray, segments: SegmentWriter, rates: Rates
+    ) -> None:
+        """`has`: a byte for each line, 1 where an earlier attempt saved its result."""
+        self.ready = ready
+        self.segments = segments
+        self.lost = False
+        self.closed = False
+        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._lines = lines
+        self._has = has
+        self._rates = rates
+        self._left = has.count(0)
+        self._unsent: Iterator[int] = iter([at for at, done in enumerate(has) if not done])
+        self._end_if_finished()
+
+    def take(self) -> Request | None:
+        """The next request to send; None when there is none now."""
+        if self.closed or self.segments.is_full:
+            return None
+        position = next(self._unsent, None)
+        if position is None:
+            return None
+        try:
+            return self._lines.request(self, position)
+        except PlanDamagedError as error:
+            log.warning("plan_damaged", chunk=self.ready.chunk, error=str(error))
+            self.end(Ending.DAMAGED)
+            self.closed = True
+            return None
+
+    def add(self, request: Request, result: Result) -> None:
+        """The first result of a line counts; after `closed` none does."""
+        position = request.position
+        if self.closed or self._has[position]:
+            return
+        self._has[position] = 1
+        self._left -= 1
+        usage = result.usage
+        self._rates.add(usage.input_tokens + usage.output_tokens if usage else 0)
+        line = self.ready.first_line + position
+        data = encode_result(self._result_line(request, result))
+        self.segments.add(Record(line, result.succeeded, data, usage))
+        self._end_if_finished()
+
+    def _result_line(self, request: Request, result: Result) -> ResultLine:
+        name = result_id(self.ready.batch_id, self._lines.number(request.position))
+        return ResultLine(name, request.custom_id, result.response(name), result.error)
+
+    def _end_if_finished(self) -> None:
+        if not self._left:
+            self.end(Ending.FINISHED)
+
+    def end(self, ending: Ending) -> None:
+        """The first ending counts; `lost` is remembered besides, since it forbids settling."""
+        self.lost = self.lost or ending is Ending.LOST
+        if not self.ended.done():
+            self.ended.set_result(ending)

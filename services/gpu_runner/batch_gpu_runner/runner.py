@@ -1,0 +1,117 @@
+"""The runner: an engine, a window, and the chunks held; built, run and drained in one order."""
+
+import asyncio
+from typing import Final
+
+from batch_common.blobs import BlobStore
+from batch_common.bus import Bus
+from batch_common.config import Runner
+from batch_common.events import ChunkReady
+from batch_common.logs import get_log
+from batch_common.pull import Delivery
+from batch_common.tasks import Tasks, cancel_all
+from batch_gpu_runner import metrics
+from batch_gpu_runner.engine_life import EngineLife
+from batch_gpu_runner.engines.base import Engine
+from batch_gpu_runner.hold import Bench, Hold
+from batch_gpu_runner.intake import Intake
+from batch_gpu_runner.presence import Presence, runner_id
+from batch_gpu_runner.window import Window
+
+log = get_log(__name__)
+
+# With drain_s and the engine's own end below the 30 s that a supervisor waits.
+_HAND_BACK_S: Final = 6.0
+
+
+class GpuRunner:
+    """One engine and the loop that feeds it."""
+
+    def __init__(
+        self, bus: Bus, blobs: BlobStore, engine: Engine, kind: str, settings: Runner
+    ) -> None:
+        """`kind`: the engine's name as others see it."""
+        self.name = runner_id()
+        self._bus = bus
+        self._blobs = blobs
+        self._engine = engine
+        self._settings = settings
+        self._life = EngineLife(engine)
+        self._presence = Presence(bus, self.name, engine, kind)
+        self._leaving = asyncio.Event()
+        self._holds: dict[asyncio.Task[None], Hold] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, then drains. Raises EngineStartError when the engine does not start."""
+        async with Tasks(stop) as tasks:
+            announcing = tasks.spawn("presence", self._presence.run())
+            try:
+                if await self._life.start(stop):
+                    await self._serve(stop, tasks)
+            finally:
+                await self._engine.stop()
+                await cancel_all({announcing})
+                await self._presence.leave()
+
+    async def _serve(self, stop: asyncio.Event, tasks: Tasks) -> None:
+        window = Window(self._engine, self._settings, tasks)
+        window.resize(self._settings.window or self._engine.default_window)
+        watching = tasks.spawn("engine_life", self._life.watch(window, self._presence.shows))
+        bench = self._bench(window, stop)
+        pulling = {
+            tasks.spawn("intake", self._intake(bench, m, tasks).run()) for m in self._engine.models
+        }
+        self._presence.feeds(window)
+        self._presence.shows("ready")
+        log.info("runner_ready", runner=self.name, models=self._engine.models, window=window.size)
+        try:
+            await stop.wait()
+            await self._drain(window, watching, pulling)
+        finally:
+            window.close()
+
+    def _bench(self, window: Window, stop: asyncio.Event) -> Bench:
+        return Bench(
+            bus=self._bus,
+            blobs=self._blobs,
+            engine=self._engine,
+            window=window,
+            settings=self._settings,
+            runner=self.name,
+            stop=stop,
+            leaving=self._leaving,
+        )
+
+    def _intake(self, bench: Bench, model: str, tasks: Tasks) -> Intake:
+        def take(delivery: Delivery, ready: ChunkReady) -> None:
+            hold = Hold(bench, delivery, ready, self._presence.rates_of(ready.model))
+            task = tasks.spawn("hold", hold.run())
+            self._holds[task] = hold
+            metrics.CHUNKS_HELD.set(len(self._holds))
+            task.add_done_callback(let_go)
+
+        def let_go(task: asyncio.Task[None]) -> None:
+            intake.let_go(self._holds.pop(task).ready.chunk)
+            metrics.CHUNKS_HELD.set(len(self._holds))
+
+        intake = Intake(self._bus, model, self._settings, self._life.up, self._leaving, take)
+        return intake
+
+    async def _drain(
+        self, window: Window, watching: asyncio.Task[None], pulling: set[asyncio.Task[None]]
+    ) -> None:
+        """Stop pulling, let requests end, save, hand back; the engine stops beside the last."""
+        log.info("draining", chunks=len(self._holds), in_flight=window.in_flight)
+        self._leaving.set()
+        self._presence.shows("draining")
+        await window.drain(self._settings.drain_s)
+        await cancel_all({watching})  # from here on the engine's end is our own wish
+        for hold in self._holds.values():
+            hold.drain()
+        left = {*self._holds, *pulling}
+        ending = asyncio.create_task(self._engine.stop(), name="engine_stop")
+        if left:
+            _, late = await asyncio.wait(left, timeout=_HAND_BACK_S)
+            if late:
+                log.warning("drain_incomplete", late=[task.get_name() for task in late])
+        await ending
