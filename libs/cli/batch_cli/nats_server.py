@@ -28,8 +28,10 @@ def find_server(settings: Nats) -> Path:
     return Path(found)
 
 
-def server_config(*, host: str, port: int, store_dir: Path) -> str:
-    """nats-server's configuration for one machine.
+def server_config(
+    *, host: str, port: int, store_dir: Path, user: str = "", password: str = ""
+) -> str:
+    """nats-server's configuration for one machine; without `user` anybody may connect.
 
     `sync_interval: always` because the default leaves acknowledged messages in the page cache
     for two minutes.
@@ -42,10 +44,17 @@ def server_config(*, host: str, port: int, store_dir: Path) -> str:
         f"  store_dir: {_quoted(str(store_dir))}\n"
         "  sync_interval: always\n"
         "}\n"
-    )
+    ) + (_authorization(user, password) if user else "")
+
+
+def _authorization(user: str, password: str) -> str:
+    return f"authorization {{ user: {_quoted(user)}, password: {_quoted(password)} }}\n"
 
 
 def _quoted(text: str) -> str:
-    if '"' in text or "\n" in text:
-        raise ConfigError(f"the path {text!r} cannot be given to nats-server: rename the folder")
+    if any(mark in text for mark in '"\\\n'):
+        raise ConfigError(
+            "a folder or credential for nats-server holds a quote, backslash or line break: "
+            "choose another"
+        )
     return f'"{text}"'

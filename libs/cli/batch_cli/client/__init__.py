@@ -1,0 +1,1 @@
+"""Talking to a server: plain HTTP, streaming, nothing held in memory."""

@@ -1,0 +1,1 @@
+"""`vllm-batch run`: a private system for one file."""

@@ -1,0 +1,58 @@
+"""From flags to a plan: what is wrong is found before anything starts."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from batch_cli.standalone.folder import DataFolder, claimed
+from batch_cli.standalone.ports import check_free, free_port
+from batch_cli.standalone.programs import nats_program, service_programs
+from batch_cli.standalone.report import Report
+from batch_cli.standalone.settings import Flags, effective, nats_port, write_settings
+from batch_cli.standalone.stack import Plan
+from batch_common.config import Config
+from batch_common.config_file import data_dir, load_config
+
+
+def read_config(file: str | None, flags: Flags) -> Config:
+    """Flags before environment before file. Raises ConfigError."""
+    return load_config(Path(file) if file else None, overrides=flags.overrides())
+
+
+@contextlib.contextmanager
+def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
+    """The data folder is ours, and everything the processes need is written there.
+
+    Raises ConfigError for a model or an option no engine can be started with, StartError for a
+    folder or a port that somebody else has.
+    """
+    wanted_nats = nats_port(config.nats)
+    folder = DataFolder(data_dir(config))
+    _check_engine(config, folder)
+    host = config.gateway.host
+    if not folder.run.exists():  # no earlier run can hold the port: leave no folder behind either
+        check_free(host, config.gateway.port)
+    with claimed(
+        folder, lambda: report.say("waiting for an earlier run's services to leave")
+    ) as lock:
+        port = check_free(host, config.gateway.port)
+        nats = free_port(wanted_nats)
+        ours = effective(config, folder, port=port, nats=nats)
+        write_settings(ours, folder)
+        report.say(f"data folder {folder.root}")
+        yield Plan(
+            nats=nats_program(ours, folder, nats),
+            nats_port=nats,
+            services=service_programs(ours, folder, runners),
+            host=host,
+            port=port,
+            runners=runners,
+            lock=lock,
+        )
+
+
+def _check_engine(config: Config, folder: DataFolder) -> None:
+    from batch_gpu_runner.engines.registry import create_engine  # noqa: PLC0415 - loads engines
+    from batch_gpu_runner.engines.settings import engine_settings  # noqa: PLC0415 - likewise
+
+    create_engine(engine_settings(config.runner, folder.root / "engines"))
