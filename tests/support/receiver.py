@@ -1,9 +1,8 @@
 """A real HTTP server that receives webhooks and may be told to behave badly."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -21,13 +20,26 @@ class Post(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """Answers what `answer` returns for each POST; None: it never answers."""
+    """Answers what `answer` returns for each POST, once `before_answer` is over.
+
+    None: it never answers.
+    """
 
     def __init__(self) -> None:
         self.port = free_port()
         self.posts: list[Post] = []
-        self.answer: Callable[[Post], web.Response | None] = lambda _: web.Response(status=200)
+        self.answer: Callable[[Post], web.Response | None] = lambda _: self.plain(200)
+        self.before_answer: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
         self._runner: web.AppRunner | None = None
+
+    @staticmethod
+    def plain(status: int, **headers: str) -> web.Response:
+        return web.Response(status=status, headers=headers)
+
+    @staticmethod
+    def broken() -> web.Response:
+        """Not HTTP: the exchange ends in a protocol error."""
+        return _Broken()
 
     @property
     def url(self) -> str:
@@ -49,8 +61,15 @@ class Receiver:
         headers = {name.lower(): value for name, value in request.headers.items()}
         post = Post(request.path, headers, await request.read())
         self.posts.append(post)
+        await self.before_answer()
         answer = self.answer(post)
         if answer is None:
-            await asyncio.sleep(3600)
-            raise aiohttp.ServerDisconnectedError
-        return answer
+            await asyncio.Event().wait()
+        return answer or self.plain(200)
+
+
+class _Broken(web.Response):
+    async def prepare(self, request: web.BaseRequest) -> None:
+        assert request.transport is not None
+        request.transport.write(b"this is not HTTP\r\n\r\n")
+        request.transport.close()

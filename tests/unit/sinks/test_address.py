@@ -9,7 +9,7 @@ from batch_sinks.webhook.address import PrivateAddressError, is_public, open_pub
 PRIVATE = [
     "127.0.0.1",
     "127.8.9.10",
-    "0.0.0.0",
+    "0.0.0.0",  # noqa: S104
     "10.0.0.1",
     "172.16.0.1",
     "192.168.1.1",

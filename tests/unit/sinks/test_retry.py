@@ -27,9 +27,7 @@ def test_the_last_try_is_at_the_end_of_the_time() -> None:
 
 
 def test_after_the_time_it_is_given_up() -> None:
-    assert after_failure(
-        attempt=80, age_s=HOURS_72, retry_for_s=HOURS_72, jitter=0.5
-    ) == GiveUp()
+    assert after_failure(attempt=80, age_s=HOURS_72, retry_for_s=HOURS_72, jitter=0.5) == GiveUp()
 
 
 @given(

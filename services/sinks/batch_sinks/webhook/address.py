@@ -1,5 +1,6 @@
 """Which addresses a webhook may reach: none that only this machine or network can."""
 
+import errno
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
@@ -22,8 +23,9 @@ def open_public_socket(address_info: Any) -> socket.socket:
     host = str(target[0])
     if not is_public(host):
         raise PrivateAddressError(
+            errno.EACCES,
             f"the target's address {host} is private: to deliver within your own network, "
-            "set sinks.webhook.allow_private"
+            "set sinks.webhook.allow_private",
         )
     return socket.socket(family, kind, protocol)
 
