@@ -308,3 +308,33 @@ async def test_a_port_nobody_listens_on_is_a_connection_error_without_secrets(
     await client.close()
     assert (socket or "127.0.0.1") in str(caught.value)
     assert "sk-x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("serving", ["socket"], indirect=True)
+async def test_a_request_cancelled_as_its_answer_arrives_harms_no_other(serving: Serving) -> None:
+    """Race: the answer is here, its task has not run yet and is cancelled; the connection must
+    not be another request's by then.
+    """
+
+    async def handle(requests: Requests) -> None:
+        while True:
+            request = await requests.next()
+            await requests.answer(request.partition(b"\r\n\r\n")[2])
+
+    cancelled = 0
+
+    async def ask(client: EngineClient, number: int) -> None:
+        nonlocal cancelled
+        for turn in range(60):
+            body = b"%d-%d" % (number, turn)
+            post = asyncio.create_task(client.post(CHAT, body, 5))
+            if turn % 3 == 0:
+                asyncio.get_running_loop().call_later(0.0002 * (turn + number), post.cancel)
+            try:
+                assert (await post).body == body
+            except asyncio.CancelledError:
+                cancelled += 1
+
+    async with serving(handle) as client:
+        await asyncio.wait_for(asyncio.gather(*(ask(client, n) for n in range(24))), 20)
+    assert cancelled > 20

@@ -7,23 +7,15 @@ connections) and takes anything else for a broken connection.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import cast
 
-import httptools
 from yarl import URL
 
-from batch_gpu_runner.engines.base import (
-    Endpoint,
-    EngineAnswer,
-    EngineConnectionError,
-    EngineTimeoutError,
-)
+from batch_gpu_runner.engines.base import Endpoint, EngineAnswer, EngineConnectionError
+from batch_gpu_runner.engines.socket_connection import SocketConnection
 from batch_gpu_runner.engines.transport import (
     CONNECT_TIMEOUT_S,
     DroppedError,
     request_headers,
-    retry_after_s,
 )
 
 # The engines' listen queues are short (llama.cpp's holds 5), and a full one refuses at once.
@@ -40,8 +32,8 @@ class SocketTransport:
         self._heads: dict[tuple[str, URL], bytes] = {}
         self._loop = asyncio.get_running_loop()
         self._connecting = asyncio.Semaphore(CONNECTS_AT_ONCE)
-        self._open: set[_Connection] = set()
-        self._idle: list[_Connection] = []
+        self._open: set[SocketConnection] = set()
+        self._idle: list[SocketConnection] = []
         self._closed = False
 
     async def close(self) -> None:
@@ -58,7 +50,7 @@ class SocketTransport:
         answer = connection.ask(b"%b%d\r\n\r\n%b" % (head, len(body), body))
         timer = self._loop.call_later(timeout_s, connection.expire, timeout_s)
         try:
-            return await answer
+            received = await answer
         except asyncio.CancelledError:
             connection.abort(None)
             raise
@@ -68,8 +60,13 @@ class SocketTransport:
             raise
         finally:
             timer.cancel()
+        # Not earlier: until here this task may be cancelled, or its time be up, with the answer
+        # already there, and either would end the next request on the connection.
+        if connection.is_usable:
+            self._idle.append(connection)
+        return received
 
-    def _take_idle(self) -> "_Connection | None":
+    def _take_idle(self) -> SocketConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable:
@@ -85,7 +82,7 @@ class SocketTransport:
         head = self._heads[method, url] = lines.encode("latin-1") + b"Content-Length: "
         return head
 
-    async def _connect(self) -> "_Connection":
+    async def _connect(self) -> SocketConnection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S), self._connecting:
                 connection = await self._connect_when_free()
@@ -97,101 +94,17 @@ class SocketTransport:
             raise EngineConnectionError(f"{self._path}: {error}") from error
         return connection
 
-    async def _connect_when_free(self) -> "_Connection":
-        while True:
-            if self._closed:
-                raise EngineConnectionError(f"{self._path}: stopped")
+    async def _connect_when_free(self) -> SocketConnection:
+        while not self._closed:
             with contextlib.suppress(BlockingIOError):
-                _, made = await self._loop.create_unix_connection(
-                    lambda: _Connection(self._path, self._open, self._idle.append), self._path
-                )
-                return made
+                return await self._connect_once(SocketConnection(self._path, self._open))
             await asyncio.sleep(_QUEUE_FULL_PAUSE_S)
+        raise EngineConnectionError(f"{self._path}: stopped")
 
-
-class _Connection(asyncio.Protocol):
-    """One kept connection: a request, its answer, then the next request."""
-
-    def __init__(
-        self,
-        path: str,
-        all_open: "set[_Connection]",
-        give_back: "Callable[[_Connection], None]",
-    ) -> None:
-        self._path = path
-        self._all_open = all_open
-        self._give_back = give_back
-        self._parser = httptools.HttpResponseParser(self)
-        self._pieces: list[bytes] = []
-        self._headers: dict[str, str] = {}
-        self._answer: asyncio.Future[EngineAnswer] | None = None
-        self._heard = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no asyncio.Transport by type.
-        self._transport = cast("asyncio.Transport", transport)
-        self._all_open.add(self)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the engine has not closed it, as far as is known."""
-        return not self._transport.is_closing()
-
-    def ask(self, request: bytes) -> asyncio.Future[EngineAnswer]:
-        """Send a whole request; the future gets the answer or the error."""
-        answer = self._answer = asyncio.get_running_loop().create_future()
-        self._heard = False
-        self._transport.write(request)
-        return answer
-
-    def expire(self, timeout_s: float) -> None:
-        """The request's time is up."""
-        self.abort(EngineTimeoutError(f"{self._path}: no answer in {timeout_s:g} s"))
-
-    def abort(self, error: Exception | None) -> None:
-        """Drop the connection at once; None when nobody waits for the answer any more."""
-        if error is not None:
-            self._fail(error)
-        self._answer = None
-        self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._all_open.discard(self)
-        kind = EngineConnectionError if self._heard else DroppedError
-        self._fail(kind(f"{self._path}: the connection was closed ({exc or 'by the engine'})"))
-
-    def data_received(self, data: bytes) -> None:
-        self._heard = True
+    async def _connect_once(self, connection: SocketConnection) -> SocketConnection:
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self.abort(EngineConnectionError(f"{self._path}: not HTTP: {error}"))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name[:5].lower() == b"retry":
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        body = b"".join(self._pieces)
-        self._pieces.clear()
-        wait_s = None
-        if self._headers:
-            wait_s = retry_after_s(self._headers)
-            self._headers = {}
-        answer, self._answer = self._answer, None
-        if answer is None or answer.done():
-            self._transport.abort()
-            return
-        answer.set_result(EngineAnswer(self._parser.get_status_code(), body, wait_s))
-        if self._parser.should_keep_alive():
-            self._give_back(self)
-        else:
-            self._transport.close()
-
-    def _fail(self, error: Exception) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_exception(error)
+            await self._loop.create_unix_connection(lambda: connection, self._path)
+        except asyncio.CancelledError:
+            connection.give_up()
+            raise
+        return connection
