@@ -9,6 +9,10 @@ def upload_part(upload_id: str, part_id: str) -> str:
     return f"uploads/{upload_id}/{part_id}"
 
 
+def upload_prefix(upload_id: str) -> str:
+    return f"uploads/{upload_id}/"
+
+
 def plan_input(batch_id: str) -> str:
     """The planned input: the request lines in planned order, each ended by one newline."""
     return f"plans/{batch_id}/input"
@@ -21,6 +25,11 @@ def plan_index(batch_id: str) -> str:
 
 def plan_prefix(batch_id: str) -> str:
     return f"plans/{batch_id}/"
+
+
+def batch_content(batch_id: str, name: str) -> str:
+    """The formats.content.Content of a batch's result file; `name` is `output` or `error`."""
+    return f"results/{batch_id}/{name}"
 
 
 def chunk_prefix(batch_id: str, chunk_id: str) -> str:

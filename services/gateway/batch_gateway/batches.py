@@ -1,0 +1,58 @@
+"""The routes of Batches."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from litestar import Request, get, post
+
+from batch_common.cloudevents import TRACE, new_traceparent
+from batch_gateway.batch_request import parse_batch_request
+from batch_gateway.batch_store import BatchStore
+from batch_gateway.documented import ERRORS, EXPIRES_AFTER, PAIRS, TEXT, takes
+from batch_gateway.objects import Batch, BatchList
+from batch_gateway.paging import check_limit
+
+_CREATE = takes(
+    "application/json",
+    {"input_file_id": TEXT, "endpoint": TEXT, "completion_window": TEXT},
+    metadata=PAIRS,
+    output_expires_after=EXPIRES_AFTER,
+)
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@post("/v1/batches", status_code=200, responses=ERRORS, operation_class=_CREATE, tags=["Batches"])
+async def create_batch(
+    request: Request[Any, Any, Any],
+    tenant: str,
+    batch_store: BatchStore,
+    windows: Mapping[str, int],
+) -> Batch:
+    """Accepts a batch; its input is validated after this answer."""
+    wanted = parse_batch_request(await request.body(), windows)
+    given = request.headers.get(TRACE, "")
+    trace = given if _TRACEPARENT.fullmatch(given) else new_traceparent()
+    return await batch_store.create(tenant, wanted, trace)
+
+
+@get("/v1/batches", responses=ERRORS, tags=["Batches"])
+async def list_batches(
+    tenant: str, batch_store: BatchStore, after: str | None = None, limit: int = 20
+) -> BatchList:
+    """Lists batches, the newest first."""
+    return await batch_store.page(tenant, after=after, limit=check_limit(limit, 100))
+
+
+@get("/v1/batches/{batch_id:str}", responses=ERRORS, tags=["Batches"])
+async def retrieve_batch(batch_id: str, tenant: str, batch_store: BatchStore) -> Batch:
+    return await batch_store.find(tenant, batch_id)
+
+
+@post("/v1/batches/{batch_id:str}/cancel", status_code=200, responses=ERRORS, tags=["Batches"])
+async def cancel_batch(batch_id: str, tenant: str, batch_store: BatchStore) -> Batch:
+    """Asks for cancellation. The body is ignored: OpenAI's client sends none, as JSON."""
+    return await batch_store.cancel(tenant, batch_id)
+
+
+ROUTES = [create_batch, list_batches, retrieve_batch, cancel_batch]

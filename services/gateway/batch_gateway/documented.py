@@ -1,0 +1,53 @@
+"""What the OpenAPI document says of bodies that the routes read themselves."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+
+from batch_gateway.errors import ErrorBody
+
+TEXT = Schema(type=OpenAPIType.STRING)
+INTEGER = Schema(type=OpenAPIType.INTEGER)
+BYTES = Schema(type=OpenAPIType.STRING, format="binary")  # type: ignore[arg-type]
+TEXTS = Schema(type=OpenAPIType.ARRAY, items=TEXT)
+PAIRS = Schema(type=[OpenAPIType.OBJECT, OpenAPIType.NULL], additional_properties=TEXT)
+EXPIRES_AFTER = Schema(
+    type=OpenAPIType.OBJECT,
+    properties={"anchor": Schema(const="created_at"), "seconds": INTEGER},
+    required=["anchor", "seconds"],
+)
+
+ERRORS = {
+    status: ResponseSpec(data_container=ErrorBody, description=text, generate_examples=False)
+    for status, text in {
+        400: "The request is wrong; the message says where.",
+        401: "No API key, or an unknown one.",
+        404: "No such object for this tenant.",
+        500: "The server failed.",
+    }.items()
+}
+
+
+def takes(media_type: str, required: dict[str, Any], **optional: Any) -> type[Operation]:
+    """An operation whose body is an object of these properties."""
+    body = RequestBody(
+        required=True,
+        content={
+            media_type: OpenAPIMediaType(
+                schema=Schema(
+                    type=OpenAPIType.OBJECT,
+                    properties={**required, **optional},
+                    required=sorted(required),
+                )
+            )
+        },
+    )
+
+    @dataclass
+    class WithBody(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = body
+
+    return WithBody

@@ -1,0 +1,98 @@
+"""The routes of Uploads: files above the limit of /v1/files, in parts."""
+
+from typing import Any
+
+from litestar import Request, post
+
+from batch_common.config import Limits
+from batch_gateway.documented import BYTES, ERRORS, EXPIRES_AFTER, INTEGER, TEXT, TEXTS, takes
+from batch_gateway.errors import ApiError, too_large
+from batch_gateway.expiry import parse_expiry
+from batch_gateway.objects import Upload, UploadPart
+from batch_gateway.parameters import Body, text, wrong_type
+from batch_gateway.purposes import check_batch_name, check_purpose, plain_name
+from batch_gateway.upload_flow import UploadFlow
+from batch_gateway.upload_store import Declared, UploadStore
+
+_CREATE = takes(
+    "application/json",
+    {"bytes": INTEGER, "filename": TEXT, "mime_type": TEXT, "purpose": TEXT},
+    expires_after=EXPIRES_AFTER,
+)
+_PART = takes("multipart/form-data", {"data": BYTES})
+_COMPLETE = takes("application/json", {"part_ids": TEXTS}, md5=TEXT)
+
+
+@post("/v1/uploads", status_code=200, responses=ERRORS, operation_class=_CREATE, tags=["Uploads"])
+async def create_upload(
+    request: Request[Any, Any, Any], tenant: str, upload_store: UploadStore, limits: Limits
+) -> Upload:
+    """Announces a file; its parts follow within an hour."""
+    declared = parse_declared(await request.body(), limits)
+    return await upload_store.create(tenant, declared)
+
+
+@post(
+    "/v1/uploads/{upload_id:str}/parts",
+    status_code=200,
+    responses=ERRORS,
+    operation_class=_PART,
+    tags=["Uploads"],
+)
+async def create_upload_part(
+    request: Request[Any, Any, Any], upload_id: str, tenant: str, upload_flow: UploadFlow
+) -> UploadPart:
+    """Adds a part, streamed to the blob store; parts may come side by side."""
+    return await upload_flow.add_part(request, tenant, upload_id)
+
+
+@post(
+    "/v1/uploads/{upload_id:str}/complete",
+    status_code=200,
+    responses=ERRORS,
+    operation_class=_COMPLETE,
+    tags=["Uploads"],
+)
+async def complete_upload(
+    request: Request[Any, Any, Any], upload_id: str, tenant: str, upload_flow: UploadFlow
+) -> Upload:
+    """Makes the file of the parts, in the order given."""
+    body = Body(await request.body())
+    part_ids = body.required("part_ids")
+    if not isinstance(part_ids, list):
+        raise wrong_type("part_ids", "an array", part_ids)
+    names = [text(part_id, f"part_ids[{n}]") for n, part_id in enumerate(part_ids)]
+    md5 = body.optional("md5")
+    return await upload_flow.complete(
+        tenant, upload_id, names, None if md5 is None else text(md5, "md5")
+    )
+
+
+@post("/v1/uploads/{upload_id:str}/cancel", status_code=200, responses=ERRORS, tags=["Uploads"])
+async def cancel_upload(upload_id: str, tenant: str, upload_flow: UploadFlow) -> Upload:
+    """Gives an upload up; it takes no more parts."""
+    return await upload_flow.cancel(tenant, upload_id)
+
+
+def parse_declared(raw: bytes, limits: Limits) -> Declared:
+    """Raises ApiError (400)."""
+    body = Body(raw)
+    size = body.integer("bytes")
+    if size < 0:
+        raise ApiError(400, f"Invalid 'bytes': {size} is negative.", param="bytes")
+    if size > limits.max_upload_bytes:
+        raise too_large()
+    filename = plain_name(body.text("filename"))
+    mime_type = body.text("mime_type")
+    purpose = check_purpose(body.text("purpose"))
+    check_batch_name(purpose, filename)
+    return Declared(
+        bytes=size,
+        filename=filename,
+        mime_type=mime_type,
+        purpose=purpose,
+        expires_after_s=parse_expiry(body.optional("expires_after"), "expires_after"),
+    )
+
+
+ROUTES = [create_upload, create_upload_part, complete_upload, cancel_upload]
