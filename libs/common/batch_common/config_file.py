@@ -15,7 +15,8 @@ from batch_common.errors import ConfigError
 from batch_common.secret import ApiKeys, Secret
 
 _ENV_PREFIX = "VLLM_BATCH_"
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# `$${` stands for `${` itself.
+_REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def load_config(
@@ -45,7 +46,7 @@ def parse_config(tree: Mapping[str, Any], where: str) -> Config:
 def dump_config(config: Config) -> str:
     """YAML that `load_config` reads back to an equal Config. It holds secrets in the clear."""
     tree = msgspec.to_builtins(config, enc_hook=_reveal, str_keys=True)
-    return yaml.safe_dump(tree, sort_keys=False)
+    return yaml.safe_dump(_escape(tree), sort_keys=False)
 
 
 def data_dir(config: Config) -> Path:
@@ -60,8 +61,8 @@ def _read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check --config") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {_problem(error)}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -83,8 +84,22 @@ def _interpolate(value: Any, environ: Mapping[str, str], path: Path) -> Any:
     return value
 
 
+def _escape(value: Any) -> Any:
+    """The inverse of `_interpolate`: a password may hold what looks like a reference."""
+    match value:
+        case str():
+            return value.replace("${", "$${")
+        case dict():
+            return {_escape(key): _escape(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_escape(item) for item in value]
+    return value
+
+
 def _lookup(reference: re.Match[str], environ: Mapping[str, str], path: Path) -> str:
-    name, default = reference.groups()
+    literal, name, default = reference.groups()
+    if literal:
+        return str(literal)
     found = environ.get(name, default)
     if found is None:
         raise ConfigError(
@@ -112,7 +127,18 @@ def _scalar(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"the environment variable {name} is not valid YAML: {error}") from error
+        raise ConfigError(
+            f"the environment variable {name} is not valid YAML ({_problem(error)}): put quotes "
+            "around its value"
+        ) from None
+
+
+def _problem(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """The place only: YAML's own words quote what stands there, which may be a password."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    mark = getattr(error, "problem_mark", None)
+    return f"see line {mark.line + 1}, column {mark.column + 1}" if mark else "it cannot be read"
 
 
 def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
