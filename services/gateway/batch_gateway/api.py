@@ -4,13 +4,14 @@ import asyncio
 from typing import Any
 
 import msgspec
-from litestar import Litestar
+from litestar import HttpMethod, Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Method
 
 from batch_common import clock
 from batch_common.blobs import BlobStore
@@ -96,11 +97,18 @@ def _constant(value: Any) -> Any:
     return give
 
 
+def _operation_id(handler: HTTPRouteHandler, method: Method, _path: object) -> str:
+    """One handler answers GET and HEAD of downloads; ids are unique all the same."""
+    name = handler.handler_name.rpartition(".")[2]
+    return name if method != HttpMethod.HEAD else f"{name}_head"
+
+
 _OPENAPI = OpenAPIConfig(
     title="vllm-batch-server",
     version="1",
     description="The OpenAI Batch API, self-hosted: Files, Uploads, Batches and Models.",
     path="/schema",
+    operation_id_creator=_operation_id,
     render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
     components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
     security=[{"key": []}],

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from batch_common.cloudevents import TRACE, new_traceparent
 from batch_gateway.batch_request import parse_batch_request
@@ -25,9 +27,9 @@ _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 @post("/v1/batches", status_code=200, responses=ERRORS, operation_class=_CREATE, tags=["Batches"])
 async def create_batch(
     request: Request[Any, Any, Any],
-    tenant: str,
-    batch_store: BatchStore,
-    windows: Mapping[str, int],
+    tenant: NamedDependency[str],
+    batch_store: NamedDependency[BatchStore],
+    windows: NamedDependency[Mapping[str, int]],
 ) -> Batch:
     """Accepts a batch; its input is validated after this answer."""
     wanted = parse_batch_request(await request.body(), windows)
@@ -38,19 +40,26 @@ async def create_batch(
 
 @get("/v1/batches", responses=ERRORS, tags=["Batches"])
 async def list_batches(
-    tenant: str, batch_store: BatchStore, after: str | None = None, limit: int = 20
+    tenant: NamedDependency[str],
+    batch_store: NamedDependency[BatchStore],
+    after: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 20,
 ) -> BatchList:
     """Lists batches, the newest first."""
     return await batch_store.page(tenant, after=after, limit=check_limit(limit, 100))
 
 
 @get("/v1/batches/{batch_id:str}", responses=ERRORS, tags=["Batches"])
-async def retrieve_batch(batch_id: str, tenant: str, batch_store: BatchStore) -> Batch:
+async def retrieve_batch(
+    batch_id: FromPath[str], tenant: NamedDependency[str], batch_store: NamedDependency[BatchStore]
+) -> Batch:
     return await batch_store.find(tenant, batch_id)
 
 
 @post("/v1/batches/{batch_id:str}/cancel", status_code=200, responses=ERRORS, tags=["Batches"])
-async def cancel_batch(batch_id: str, tenant: str, batch_store: BatchStore) -> Batch:
+async def cancel_batch(
+    batch_id: FromPath[str], tenant: NamedDependency[str], batch_store: NamedDependency[BatchStore]
+) -> Batch:
     """Asks for cancellation. The body is ignored: OpenAI's client sends none, as JSON."""
     return await batch_store.cancel(tenant, batch_id)
 

@@ -4,6 +4,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from litestar import Request, Response, delete, get, post, route
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from batch_common.blobs import BlobStore
@@ -28,10 +30,10 @@ _FORM = takes(
 @post("/v1/files", status_code=200, responses=ERRORS, operation_class=_FORM, tags=["Files"])
 async def create_file(
     request: Request[Any, Any, Any],
-    tenant: str,
-    file_store: FileStore,
-    blobs: BlobStore,
-    limits: Limits,
+    tenant: NamedDependency[str],
+    file_store: NamedDependency[FileStore],
+    blobs: NamedDependency[BlobStore],
+    limits: NamedDependency[Limits],
 ) -> File:
     """Uploads a file, streamed to the blob store."""
     return await FileUpload(file_store, blobs, limits, tenant).receive(request)
@@ -39,12 +41,12 @@ async def create_file(
 
 @get("/v1/files", responses=ERRORS, tags=["Files"])
 async def list_files(
-    tenant: str,
-    file_store: FileStore,
-    purpose: str | None = None,
-    limit: int = 10_000,
-    order: Literal["asc", "desc"] = "desc",
-    after: str | None = None,
+    tenant: NamedDependency[str],
+    file_store: NamedDependency[FileStore],
+    purpose: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 10_000,
+    order: FromQuery[Literal["asc", "desc"]] = "desc",
+    after: FromQuery[str | None] = None,
 ) -> FileList:
     """Lists files, the newest first unless `order` says otherwise."""
     check_limit(limit, 10_000)
@@ -54,12 +56,16 @@ async def list_files(
 
 
 @get("/v1/files/{file_id:str}", responses=ERRORS, tags=["Files"])
-async def retrieve_file(file_id: str, tenant: str, file_store: FileStore) -> File:
+async def retrieve_file(
+    file_id: FromPath[str], tenant: NamedDependency[str], file_store: NamedDependency[FileStore]
+) -> File:
     return await _find(file_store, tenant, file_id)
 
 
 @delete("/v1/files/{file_id:str}", status_code=200, responses=ERRORS, tags=["Files"])
-async def delete_file(file_id: str, tenant: str, file_store: FileStore) -> FileDeleted:
+async def delete_file(
+    file_id: FromPath[str], tenant: NamedDependency[str], file_store: NamedDependency[FileStore]
+) -> FileDeleted:
     """Hides a file at once; batches that were created with it go on."""
     if not await file_store.delete(tenant, file_id):
         raise no_such("File", file_id)
@@ -75,10 +81,10 @@ async def delete_file(file_id: str, tenant: str, file_store: FileStore) -> FileD
 )
 async def download_file(
     request: Request[Any, Any, Any],
-    file_id: str,
-    tenant: str,
-    file_store: FileStore,
-    blobs: BlobStore,
+    file_id: FromPath[str],
+    tenant: NamedDependency[str],
+    file_store: NamedDependency[FileStore],
+    blobs: NamedDependency[BlobStore],
 ) -> Response[Any]:
     """The bytes of a file; `Range` is honoured."""
     file = await _find(file_store, tenant, file_id)

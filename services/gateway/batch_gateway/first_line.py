@@ -24,11 +24,9 @@ class FirstLine:
     def feed(self, piece: bytes) -> None:
         if self._verdict is not None or not piece:
             return
-        head = self._head + piece[:_ENOUGH]
-        if not self._begun:
-            head = head.removeprefix(BOM_UTF8)
         self._begun = True
-        self._head = head.lstrip(_BLANK)
+        head = self._head + piece[:_ENOUGH]
+        self._head = head.removeprefix(BOM_UTF8).lstrip(_BLANK)
         line, newline, _ = self._head.partition(b"\n")
         if newline:
             self._verdict = _is_object(line)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 from sqlalchemy import text
 
 from batch_common import presence
@@ -86,14 +87,14 @@ def _runner(state: RunnerState) -> RunnerHealth:
     )
 
 
-@get("/healthz", tags=["Health"], operation_id="Healthz")
+@get("/healthz", tags=["Health"])
 async def healthz() -> dict[str, str]:
     """The process lives."""
     return {"status": _OK}
 
 
-@get("/readyz", tags=["Health"], operation_id="Readyz")
-async def readyz(health: Health) -> Response[Readiness]:
+@get("/readyz", tags=["Health"])
+async def readyz(health: NamedDependency[Health]) -> Response[Readiness]:
     """200 when database, NATS and blob store answer, else 503; runners and their models."""
     found = await health.look()
     return Response(found, status_code=200 if found.status == _OK else 503)

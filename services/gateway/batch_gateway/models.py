@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from sqlalchemy import select
 
 from batch_common.db import Database
@@ -38,12 +40,12 @@ class ModelStore:
 
 
 @get("/v1/models", responses=ERRORS, tags=["Models"])
-async def list_models(model_store: ModelStore) -> ModelList:
+async def list_models(model_store: NamedDependency[ModelStore]) -> ModelList:
     return ModelList(data=await model_store.list())
 
 
 @get("/v1/models/{model:path}", responses=ERRORS, tags=["Models"])
-async def retrieve_model(model: str, model_store: ModelStore) -> Model:
+async def retrieve_model(model: FromPath[str], model_store: NamedDependency[ModelStore]) -> Model:
     """Names may hold slashes, escaped or not."""
     name = model.removeprefix("/")
     for found in await model_store.list():

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Stream
 from sqlalchemy.exc import DBAPIError
 
@@ -97,7 +99,9 @@ class Progress:
 
 
 @get("/v1/batches/{batch_id:str}/events", responses=ERRORS, tags=["Batches"])
-async def batch_events(batch_id: str, tenant: str, progress: Progress) -> Stream:
+async def batch_events(
+    batch_id: FromPath[str], tenant: NamedDependency[str], progress: NamedDependency[Progress]
+) -> Stream:
     """Server-sent events, each the batch object; the stream ends after a terminal status."""
     return Stream(
         await progress.open(tenant, batch_id),

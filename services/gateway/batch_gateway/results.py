@@ -7,6 +7,8 @@ from typing import Any
 
 from litestar import get
 from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 from sqlalchemy import select
 
@@ -44,13 +46,13 @@ _HEADERS = [
     tags=["Batches"],
 )
 async def batch_results(
-    batch_id: str,
-    tenant: str,
-    batch_store: BatchStore,
-    file_store: FileStore,
-    database: Database,
-    blobs: BlobStore,
-    offset: int = 0,
+    batch_id: FromPath[str],
+    tenant: NamedDependency[str],
+    batch_store: NamedDependency[BatchStore],
+    file_store: NamedDependency[FileStore],
+    database: NamedDependency[Database],
+    blobs: NamedDependency[BlobStore],
+    offset: FromQuery[int] = 0,
 ) -> Stream:
     """Result lines from byte `offset` on: output and error lines of every chunk that is done."""
     # The status is read first: when it is terminal, no chunk can follow the ones read next.

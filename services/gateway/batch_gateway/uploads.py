@@ -3,6 +3,8 @@
 from typing import Any
 
 from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from batch_common.config import Limits
 from batch_gateway.documented import BYTES, ERRORS, EXPIRES_AFTER, INTEGER, TEXT, TEXTS, takes
@@ -25,7 +27,10 @@ _COMPLETE = takes("application/json", {"part_ids": TEXTS}, md5=TEXT)
 
 @post("/v1/uploads", status_code=200, responses=ERRORS, operation_class=_CREATE, tags=["Uploads"])
 async def create_upload(
-    request: Request[Any, Any, Any], tenant: str, upload_store: UploadStore, limits: Limits
+    request: Request[Any, Any, Any],
+    tenant: NamedDependency[str],
+    upload_store: NamedDependency[UploadStore],
+    limits: NamedDependency[Limits],
 ) -> Upload:
     """Announces a file; its parts follow within an hour."""
     declared = parse_declared(await request.body(), limits)
@@ -40,7 +45,10 @@ async def create_upload(
     tags=["Uploads"],
 )
 async def create_upload_part(
-    request: Request[Any, Any, Any], upload_id: str, tenant: str, upload_flow: UploadFlow
+    request: Request[Any, Any, Any],
+    upload_id: FromPath[str],
+    tenant: NamedDependency[str],
+    upload_flow: NamedDependency[UploadFlow],
 ) -> UploadPart:
     """Adds a part, streamed to the blob store; parts may come side by side."""
     return await upload_flow.add_part(request, tenant, upload_id)
@@ -54,7 +62,10 @@ async def create_upload_part(
     tags=["Uploads"],
 )
 async def complete_upload(
-    request: Request[Any, Any, Any], upload_id: str, tenant: str, upload_flow: UploadFlow
+    request: Request[Any, Any, Any],
+    upload_id: FromPath[str],
+    tenant: NamedDependency[str],
+    upload_flow: NamedDependency[UploadFlow],
 ) -> Upload:
     """Makes the file of the parts, in the order given."""
     body = Body(await request.body())
@@ -69,7 +80,9 @@ async def complete_upload(
 
 
 @post("/v1/uploads/{upload_id:str}/cancel", status_code=200, responses=ERRORS, tags=["Uploads"])
-async def cancel_upload(upload_id: str, tenant: str, upload_flow: UploadFlow) -> Upload:
+async def cancel_upload(
+    upload_id: FromPath[str], tenant: NamedDependency[str], upload_flow: NamedDependency[UploadFlow]
+) -> Upload:
     """Gives an upload up; it takes no more parts."""
     return await upload_flow.cancel(tenant, upload_id)
 
