@@ -89,7 +89,8 @@ async def repeat(
             pause_s = every_s
         except catch as error:
             log.warning("work_failed", work=name, error=str(error), kind=type(error).__name__)
-            more, pause_s = False, min(max(pause_s, 0.1) * 2, 10.0)
+            pause_s = min(max(pause_s, 0.1) * 2, 10.0)
             await wait_any(stop, timeout_s=pause_s)
+            continue
         if not more:
             await wait_any(wake, stop, timeout_s=pause_s)
