@@ -1,0 +1,96 @@
+"""Answers to `chunk.claim`: heartbeat, progress and cancellation in one request.
+
+The claim saves work; safety is in the commit.
+"""
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, case, exists, or_, select, update
+
+from batch_common import clock
+from batch_common.db import Database
+from batch_common.events import ChunkClaim, ClaimAnswer, decode, encode
+from batch_common.logs import get_log
+from batch_common.state import BatchStatus, ChunkState
+from batch_common.tables import batches, chunks
+from batch_scheduler.metrics import CLAIMS
+from batch_scheduler.wakes import Wakes
+
+log = get_log(__name__)
+
+
+class Claims:
+    """Any scheduler answers, whether it holds the lease or not."""
+
+    def __init__(self, database: Database, ttl_s: float, wakes: Wakes) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+        self._wakes = wakes
+
+    async def answer(self, request: bytes) -> bytes | None:
+        """None, no answer at all, for what is not a claim."""
+        try:
+            claim = decode(request, ChunkClaim)
+        except msgspec.DecodeError as error:
+            log.warning("not_a_claim", error=str(error))
+            return None
+        answer = await (self._let_go(claim) if claim.released else self._take(claim))
+        CLAIMS.labels(answer.answer).inc()
+        return encode(answer)
+
+    async def _take(self, claim: ChunkClaim) -> ClaimAnswer:
+        now = clock.now()
+        free = or_(
+            chunks.c.attempt == claim.attempt,
+            chunks.c.attempt.is_(None),
+            chunks.c.claimed_until.is_(None),
+            chunks.c.claimed_until < now,
+        )
+        statement = (
+            update(chunks)
+            .where(chunks.c.id == claim.chunk, _workable(now), free)
+            .values(
+                attempt=claim.attempt,
+                runner=claim.runner,
+                claimed_until=now + self._ttl_s,
+                **_progress(claim),
+            )
+        )
+        async with self._database.write() as conn:
+            if (await conn.execute(statement)).rowcount:
+                return ClaimAnswer("go")
+        async with self._database.read() as conn:
+            held = select(chunks.c.id).where(chunks.c.id == claim.chunk, _workable(now))
+            alive = (await conn.execute(held)).first() is not None
+        return ClaimAnswer("busy" if alive else "stop")
+
+    async def _let_go(self, claim: ChunkClaim) -> ClaimAnswer:
+        """The attempt has flushed; whoever comes next need not wait for its claim to run out."""
+        mine = and_(
+            chunks.c.id == claim.chunk,
+            chunks.c.attempt == claim.attempt,
+            chunks.c.state == ChunkState.RELEASED,
+        )
+        async with self._database.write() as conn:
+            await conn.execute(
+                update(chunks).where(mine).values(claimed_until=None, **_progress(claim))
+            )
+        self._wakes.close.set()
+        return ClaimAnswer("stop")
+
+
+def _workable(now: float) -> ColumnElement[bool]:
+    """Released, and its batch neither cancelled nor past its window."""
+    running = exists().where(
+        batches.c.id == chunks.c.batch_id,
+        batches.c.status == BatchStatus.IN_PROGRESS,
+        batches.c.expires_at > now,
+    )
+    return and_(chunks.c.state == ChunkState.RELEASED, running)
+
+
+def _progress(claim: ChunkClaim) -> dict[str, object]:
+    """A late or smaller report moves nothing back."""
+    return {
+        name: case((chunks.c[name] < done, done), else_=chunks.c[name])
+        for name, done in (("completed", claim.completed), ("failed", claim.failed))
+    }

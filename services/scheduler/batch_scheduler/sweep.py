@@ -1,0 +1,154 @@
+"""Removing what nobody needs any more: segments, plans, deleted and expired files, old uploads."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
+
+from batch_common import clock
+from batch_common.errors import BlobNotFoundError
+from batch_common.keys import chunk_prefix, plan_index, plan_input
+from batch_common.logs import get_log
+from batch_common.state import TERMINAL, BatchStatus, ChunkState, DeliveryState
+from batch_common.tables import batches, chunks, deliveries, files, spans, upload_parts, uploads
+from batch_scheduler.context import AnyRow, Context
+from batch_scheduler.input_file import parts_of
+
+log = get_log(__name__)
+
+# Longer than the longest download.
+GRACE_S: Final = 24 * 3600
+_AT_ONCE: Final = 50
+
+
+async def sweep_batches(context: Context) -> bool:
+    """Segments of settled chunks and plans of ended batches; True when there may be more."""
+    swept = await _sweep_chunks(context)
+    return await _sweep_plans(context) or swept
+
+
+async def _sweep_chunks(context: Context) -> bool:
+    """All that attempts have left, but for the objects that hold the results."""
+    statement = (
+        select(chunks)
+        .where(chunks.c.swept_at.is_(None), chunks.c.state != ChunkState.RELEASED)
+        .limit(_AT_ONCE)
+    )
+    async with context.database.read() as conn:
+        settled = (await conn.execute(statement)).all()
+    if not settled:
+        return False
+    for chunk in settled:
+        await _sweep_chunk(context, chunk)
+    ids = [chunk.id for chunk in settled]
+    async with context.database.write() as conn:
+        await conn.execute(
+            update(chunks).where(chunks.c.id.in_(ids)).values(swept_at=clock.timestamp())
+        )
+    return len(settled) == _AT_ONCE
+
+
+async def _sweep_chunk(context: Context, chunk: AnyRow) -> None:
+    kept = {chunk.manifest_key, chunk.output_key, chunk.error_key}
+    listed = await context.blobs.list(chunk_prefix(chunk.batch_id, chunk.id))
+    await context.blobs.delete([info.key for info in listed if info.key not in kept])
+
+
+async def _sweep_plans(context: Context) -> bool:
+    """Spans go last: they say that there is a plan."""
+    statement = (
+        select(spans.c.batch_id)
+        .distinct()
+        .where(batches.c.id == spans.c.batch_id, batches.c.status.in_(TERMINAL))
+        .limit(_AT_ONCE)
+    )
+    async with context.database.read() as conn:
+        ended = list((await conn.execute(statement)).scalars())
+    for batch_id in ended:
+        await context.blobs.delete([plan_input(batch_id), plan_index(batch_id)])
+    if ended:
+        async with context.database.write() as conn:
+            await conn.execute(delete(spans).where(spans.c.batch_id.in_(ended)))
+    return len(ended) == _AT_ONCE
+
+
+async def sweep_files(context: Context) -> bool:
+    """Bytes of files that are hidden for longer than the grace, and uploads nobody completed."""
+    for file in await _unneeded_files(context):
+        await _purge(context, file)
+    await _expire_uploads(context)
+    await _sweep_uploads(context)
+    return False
+
+
+async def _unneeded_files(context: Context) -> Sequence[AnyRow]:
+    old = clock.now() - GRACE_S
+    statement = (
+        select(files)
+        .where(
+            files.c.purged_at.is_(None),
+            or_(files.c.deleted_at < old, files.c.expires_at < old),
+            ~_validating(),
+            ~_to_deliver(),
+        )
+        .limit(_AT_ONCE)
+    )
+    async with context.database.read() as conn:
+        return (await conn.execute(statement)).all()
+
+
+def _validating() -> ColumnElement[bool]:
+    """Once planned, a batch needs its input file no more."""
+    return exists().where(
+        batches.c.input_file_id == files.c.id, batches.c.status == BatchStatus.VALIDATING
+    )
+
+
+def _to_deliver() -> ColumnElement[bool]:
+    return exists().where(
+        deliveries.c.batch_id == batches.c.id,
+        deliveries.c.state == DeliveryState.PENDING,
+        or_(batches.c.output_file_id == files.c.id, batches.c.error_file_id == files.c.id),
+    )
+
+
+async def _purge(context: Context, file: AnyRow) -> None:
+    """A composed file's own object goes last: it says where the bytes are."""
+    try:
+        await context.blobs.delete([part.key for part in await parts_of(context, file)])
+    except BlobNotFoundError:
+        log.info("file_already_gone", file=file.id)
+    await context.blobs.delete([file.blob_key])
+    async with context.database.write() as conn:
+        await conn.execute(
+            update(files).where(files.c.id == file.id).values(purged_at=clock.timestamp())
+        )
+
+
+async def _expire_uploads(context: Context) -> None:
+    late = and_(uploads.c.status == "pending", uploads.c.expires_at < clock.now())
+    async with context.database.read() as conn:
+        if (await conn.execute(select(uploads.c.id).where(late).limit(1))).first() is None:
+            return
+    async with context.database.write() as conn:
+        await conn.execute(update(uploads).where(late).values(status="expired"))
+
+
+async def _sweep_uploads(context: Context) -> None:
+    """Parts of uploads that will never be completed."""
+    statement = (
+        select(upload_parts)
+        .where(
+            uploads.c.id == upload_parts.c.upload_id,
+            uploads.c.status.in_(("expired", "cancelled")),
+        )
+        .limit(_AT_ONCE)
+    )
+    async with context.database.read() as conn:
+        parts = (await conn.execute(statement)).all()
+    if not parts:
+        return
+    await context.blobs.delete([part.blob_key for part in parts])
+    ids = [part.id for part in parts]
+    async with context.database.write() as conn:
+        await conn.execute(delete(upload_parts).where(upload_parts.c.id.in_(ids)))
