@@ -41,6 +41,7 @@ def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
         write_settings(ours, folder)
         report.say(f"data folder {folder.root}")
         yield Plan(
+            folder=folder,
             nats=nats_program(ours, folder, nats),
             nats_port=nats,
             services=service_programs(ours, folder, runners),

@@ -13,7 +13,6 @@ class _Model(msgspec.Struct):
 
 
 class _Readiness(msgspec.Struct):
-    status: str = ""
     models: dict[str, _Model] = {}
 
 
@@ -33,14 +32,24 @@ def is_ready(host: str, port: int, runners: int) -> bool:
 
     A runner announces its models once its engine serves, all of them at once.
     """
+    models = _look(host, port)
+    return bool(models) and all(model.runners >= runners for model in models.values())
+
+
+def served_models(host: str, port: int) -> frozenset[str]:
+    """The models that a runner serves now. Blocks."""
+    return frozenset(name for name, model in _look(host, port).items() if model.runners)
+
+
+def _look(host: str, port: int) -> dict[str, _Model]:
+    """Empty while the API does not answer, or says that something it needs does not."""
     connection = http.client.HTTPConnection(reachable(host), port, timeout=5)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         found = msgspec.json.decode(answer.read(1 << 20), type=_Readiness)
     except (OSError, http.client.HTTPException, msgspec.DecodeError):
-        return False
+        return {}
     finally:
         connection.close()
-    serving = bool(found.models) and all(m.runners >= runners for m in found.models.values())
-    return answer.status == 200 and serving
+    return found.models if answer.status == 200 else {}

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from batch_cli.standalone.child import Child
+from batch_cli.standalone.folder import DataFolder
 from batch_cli.standalone.programs import Program
 from batch_cli.standalone.readiness import is_ready
 from batch_cli.standalone.report import EngineNews, Report
@@ -31,6 +32,7 @@ _LEAVE: Final = (("gateway", 2.0), ("runner", 23.0), ("scheduler", 24.5), ("sink
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run consists of. lock: the descriptor that services inherit, see folder.claimed."""
 
+    folder: DataFolder
     nats: Program
     nats_port: int
     services: tuple[Program, ...]

@@ -41,6 +41,11 @@ def result_id(batch_id: str, line: int) -> str:
     return f"batch_req_{batch_id.removeprefix('batch_')}_{line}"
 
 
+def result_line(identifier: str) -> int:
+    """The `line` that `result_id` was given. Raises ValueError for what it has not made."""
+    return int(identifier.rpartition("_")[2])
+
+
 def encode_result(result: ResultLine) -> bytes:
     """JSON without a newline. `response.body` must be valid JSON on one line."""
     return _ENCODER.encode(result)
