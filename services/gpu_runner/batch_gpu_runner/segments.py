@@ -23,6 +23,7 @@ log = get_log(__name__)
 
 # A blob store slower than the engine stops the feeding here, in units of flush_bytes.
 _FULL: Final = 4
+_FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 
 
@@ -131,7 +132,7 @@ class SegmentWriter:
 
     async def _put(self, key: str, data: bytes) -> None:
         """Tries for ever: a full disk gets room again, and the results exist only here."""
-        pause_s = 1.0
+        pause_s = _FIRST_PAUSE_S
         began = time.monotonic()
         while True:
             try:
