@@ -57,6 +57,8 @@ async def test_it_serves_and_dies_with_all_its_processes(vllm: VllmSetup, tmp_pa
         assert answer.status == 200, answer
         assert msgspec.json.decode(answer.body)["model"] == "smol"
     assert not engine.supports(EMBEDDINGS)
+    answers = await asyncio.gather(*(engine.post(CHAT, BODIES[CHAT], 120) for _ in range(64)))
+    assert {answer.status for answer in answers} == {200}
     assert await engine.load() == EngineLoad(waiting=0, running=0, kv_cache_usage=0.0)
 
     assert engine.pid is not None

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 _ERRORS = 1  # llama.cpp's log level; above it writes lines for each request
+# Each kept connection occupies one; a request on a connection beyond them waits for seconds.
+_HTTP_THREADS = 256
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -69,6 +71,7 @@ def _parameters(xllamacpp: Any, options: ServerOptions) -> Any:
     parameters.n_ubatch = options.n_ubatch
     parameters.n_gpu_layers = options.n_gpu_layers
     parameters.endpoint_metrics = options.metrics
+    parameters.n_threads_http = max(_HTTP_THREADS, 4 * options.n_parallel)
     parameters.verbosity = _ERRORS
     if options.embeddings:
         # An input to embed must fit into one physical batch.
