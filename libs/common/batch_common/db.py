@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from batch_common import config
 from batch_common.errors import ConfigError
 
 _BUSY_TIMEOUT_S: Final = 30
+# What a database raises that is away, or drops a connection: worth another try.
+DATABASE_ERRORS: Final = (OSError, DBAPIError)
 _OUTBOX_MARK: Final = "vllm_batch_outbox"
 
 

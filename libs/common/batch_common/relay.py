@@ -13,7 +13,7 @@ from sqlalchemy import Row, bindparam, delete, or_, select, update
 
 from batch_common import clock
 from batch_common.bus import Bus, Published
-from batch_common.db import Database
+from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.errors import BusUnavailableError
 from batch_common.logs import get_log
 from batch_common.subjects import BATCHES
@@ -43,7 +43,7 @@ class Relay:
             wake=self._database.committed,
             stop=stop,
             every_s=_POLL_S,
-            catch=(BusUnavailableError, OSError),
+            catch=(BusUnavailableError, *DATABASE_ERRORS),
         )
 
     async def send_page(self) -> bool:
@@ -59,9 +59,16 @@ class Relay:
                 if isinstance(ack, Published)
             ]
         )
-        for failure in sent:
-            if isinstance(failure, BaseException):
-                raise failure
+        failures = [failure for failure in sent if isinstance(failure, BaseException)]
+        if failures:
+            await self._release(
+                [
+                    row.id
+                    for row, ack in zip(rows, sent, strict=True)
+                    if not isinstance(ack, Published)
+                ]
+            )
+            raise failures[0]
         return len(rows) == _PAGE
 
     async def audit(self, stop: asyncio.Event) -> None:
@@ -76,7 +83,7 @@ class Relay:
             wake=asyncio.Event(),
             stop=stop,
             every_s=_AUDIT_S,
-            catch=(BusUnavailableError, OSError),
+            catch=(BusUnavailableError, *DATABASE_ERRORS),
         )
 
     async def audit_once(self) -> bool:
@@ -131,6 +138,15 @@ class Relay:
 
     async def _send(self, row: Row[Any]) -> Published:
         return await self._bus.publish(row.subject, row.body, row.message_id, row.headers)
+
+    async def _release(self, ids: list[str]) -> None:
+        """Lets go of what could not be sent, so that it need not wait for the claim to run out."""
+        async with self._database.write() as conn:
+            await conn.execute(
+                update(outbox)
+                .where(outbox.c.id.in_(ids), outbox.c.sent_at.is_(None))
+                .values(claimed_until=0.0)
+            )
 
     async def _mark(self, sent: list[dict[str, Any]]) -> None:
         if not sent:

@@ -4,10 +4,8 @@ import asyncio
 import random
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-
 from batch_common import clock
-from batch_common.db import Database
+from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.logs import bind_ids, get_log
 from batch_common.tasks import Tasks, repeat
 from batch_sinks.deliveries import Deliveries
@@ -22,7 +20,6 @@ _COUNT_S: Final = 10.0
 _SIDE_BY_SIDE: Final = 16
 # A claim outlives the longest attempt by this, for the row update that follows it.
 _SETTLE_S: Final = 5.0
-_DATABASE_ERRORS: Final = (OSError, DBAPIError)
 
 
 class Deliverer:
@@ -45,7 +42,7 @@ class Deliverer:
                 wake=self.wake,
                 stop=stop,
                 every_s=_POLL_S,
-                catch=_DATABASE_ERRORS,
+                catch=DATABASE_ERRORS,
             )
             await asyncio.wait({counting, *self._running}, timeout=self._sink.limit_s + _SETTLE_S)
 
@@ -68,7 +65,7 @@ class Deliverer:
         with bind_ids(sink=item.sink, batch_id=item.batch_id, attempt=item.attempt):
             try:
                 outcome = await self._deliver(item)
-            except _DATABASE_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 # The claim runs out, and the same delivery is made again under the same ids.
                 log.warning("settle_failed", error=str(error), kind=type(error).__name__)
                 return
@@ -111,7 +108,7 @@ class Deliverer:
             wake=asyncio.Event(),
             stop=stop,
             every_s=_COUNT_S,
-            catch=_DATABASE_ERRORS,
+            catch=DATABASE_ERRORS,
         )
 
     async def _count_once(self) -> bool:
