@@ -4,7 +4,9 @@ from batch_common.errors import ConfigError
 
 
 def engine_options(unknown: list[str]) -> tuple[tuple[str, str], ...]:
-    """`--key value`, `--key=value` and bare `--key` (true). Raises ConfigError."""
+    """`--key value`, `--key=value` and bare `--key` (true), as `-o` would have them, with
+    underscores. Raises ConfigError.
+    """
     options: list[tuple[str, str]] = []
     rest = list(unknown)
     while rest:
@@ -17,5 +19,5 @@ def engine_options(unknown: list[str]) -> tuple[tuple[str, str], ...]:
         key, equals, value = word.removeprefix("--").partition("=")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        options.append((key, value))
+        options.append((key.replace("-", "_"), value))
     return tuple(options)

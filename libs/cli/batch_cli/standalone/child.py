@@ -7,6 +7,8 @@ import signal
 import time
 from typing import Final
 
+import msgspec
+
 from batch_cli.standalone.last_error import last_error
 from batch_cli.standalone.programs import Program
 from batch_cli.standalone.report import Report
@@ -18,12 +20,26 @@ from batch_common.tasks import wait_any
 _KEEP_LOG_BYTES: Final = 32 << 20
 
 
+class Ties(msgspec.Struct, frozen=True):
+    """Descriptors by which processes know of each other's end.
+
+    lock: held by launcher and services, see folder.claimed
+    held: a pipe's writing end, of launcher and services
+    watched: its reading end: once nobody holds the other, nats-server's guard ends it. Services of
+        a killed launcher so still hand back what they hold.
+    """
+
+    lock: int
+    held: int
+    watched: int
+
+
 class Child:
     """A program that is started again when it ends by itself, until it is stopped."""
 
-    def __init__(self, program: Program, inherited: int, report: Report) -> None:
+    def __init__(self, program: Program, ties: Ties, report: Report) -> None:
         self.program = program
-        self._inherited = inherited
+        self._ties = ties
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
@@ -52,18 +68,13 @@ class Child:
     def stop(self) -> None:
         """Ask it to leave; no more restarts."""
         self._stop.set()
-        if self._process is None or self._process.returncode is not None:
-            return
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        else:
-            self._signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once."""
         self.stop()
-        # A guard that is asked ends what it guards, and then itself.
-        self._signal(signal.SIGTERM if self.program.guarded else signal.SIGKILL)
+        if not self.program.guarded:  # a guard ends what it guards, and then itself
+            self._signal(signal.SIGKILL)
 
     async def _live(self) -> int:
         descriptor = os.open(self.program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -71,11 +82,11 @@ class Child:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.program.command,
-                stdin=asyncio.subprocess.PIPE if guarded else asyncio.subprocess.DEVNULL,
+                stdin=self._ties.watched if guarded else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL if guarded else descriptor,
                 stderr=descriptor,
                 env=dict(self.program.environment),
-                pass_fds=() if guarded else (self._inherited,),
+                pass_fds=() if guarded else (self._ties.lock, self._ties.held),
                 start_new_session=True,  # Ctrl-C in the terminal is for the launcher to act on
             )
         finally:

@@ -19,7 +19,7 @@ _NATS_GRACE_S: Final = 5
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. guarded: it is stopped by closing its standard input, see the guard."""
+    """One process. guarded: it runs under the guard, which watches its standard input."""
 
     name: str
     command: tuple[str, ...]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from batch_cli.standalone.child import Child
+from batch_cli.standalone.child import Child, Ties
 from batch_cli.standalone.folder import DataFolder
 from batch_cli.standalone.programs import Program
 from batch_cli.standalone.readiness import is_ready
@@ -45,8 +45,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Stack:
     """The running processes. Made by `running`."""
 
-    def __init__(self, plan: Plan, report: Report) -> None:
+    def __init__(self, plan: Plan, ties: Ties, report: Report) -> None:
         self._plan = plan
+        self._ties = ties
         self._report = report
         self._serving = asyncio.Event()
         self._over = asyncio.Event()
@@ -130,7 +131,7 @@ class Stack:
             await asyncio.sleep(_POLL_S)
 
     def _start(self, program: Program) -> None:
-        child = Child(program, self._plan.lock, self._report)
+        child = Child(program, self._ties, self._report)
         task = asyncio.create_task(child.supervise(self._serving), name=program.name)
         task.add_done_callback(self._ended)
         self._children[program.name] = child
@@ -152,7 +153,8 @@ async def running(plan: Plan, report: Report) -> AsyncIterator[Stack]:
     """The block runs beside the processes; SIGINT and SIGTERM end its waits. When it is over, they
     have left.
     """
-    stack = Stack(plan, report)
+    watched, held = os.pipe()
+    stack = Stack(plan, Ties(plan.lock, held, watched), report)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stack.stop)
@@ -160,6 +162,8 @@ async def running(plan: Plan, report: Report) -> AsyncIterator[Stack]:
         yield stack
     finally:
         await stack.drain()
+        os.close(held)
+        os.close(watched)
 
 
 async def _until(event: asyncio.Event) -> None:
