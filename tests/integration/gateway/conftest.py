@@ -41,9 +41,7 @@ Serve = Callable[..., Any]
 @asynccontextmanager
 async def gateway(folder: Path, nats: NatsProcess, **settings: Any) -> AsyncIterator[Served]:
     own = {"port": free_port(), "drain_s": 2.0, **settings.pop("gateway", {})}
-    config = Config(
-        data_dir=str(folder), nats=nats.settings, gateway=Gateway(**own), **settings
-    )
+    config = Config(data_dir=str(folder), nats=nats.settings, gateway=Gateway(**own), **settings)
     stop = asyncio.Event()
     task = asyncio.create_task(run(config, stop))
     url = f"http://127.0.0.1:{config.gateway.port}"
