@@ -30,7 +30,7 @@ def local_path(source: str) -> Path | None:
 
 def default_name(path: Path) -> str:
     """The name of a model on disk that is given none: its folder's, or its file's stem."""
-    is_file = path.is_file() or path.suffix.lower() == ".gguf"
+    is_file = path.is_file() or (path.suffix.lower() == ".gguf" and not path.is_dir())
     return path.stem if is_file else path.name
 
 

@@ -170,6 +170,7 @@ chunks = Table(
     Column("swept_at", BigInteger),
     Index("chunks_by_batch", "batch_id", "commit_seq"),
     Index("chunks_by_state", "state", "model"),
+    Index("chunks_unswept", "swept_at", "state"),
 )
 
 # Models that runners have announced; the configured ones need no row.

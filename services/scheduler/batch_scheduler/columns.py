@@ -16,12 +16,16 @@ class Columns:
         # Of lines that keep every rule; zeros otherwise.
         self.model = array("I")
         self.tokens = array("I")
-        self.keys = (array("I"), array("I"), array("I"))
+        # What prompt.prefix_keys gives.
+        self.leading = array("I")
+        self.near = array("I")
+        self.far = array("I")
 
     def __len__(self) -> int:
         return len(self.offset)
 
     def place(self, offset: int, length: int, number: int, id_hash: int) -> None:
+        """One more line."""
         self.offset.append(offset)
         self.length.append(length)
         self.number.append(number)
@@ -31,5 +35,7 @@ class Columns:
         """What is known of the line placed last."""
         self.model.append(model)
         self.tokens.append(tokens)
-        for column, key in zip(self.keys, keys, strict=True):
-            column.append(key)
+        leading, near, far = keys
+        self.leading.append(leading)
+        self.near.append(near)
+        self.far.append(far)

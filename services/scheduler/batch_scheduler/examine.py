@@ -19,7 +19,7 @@ from batch_scheduler.plan import SpanPlan, write_plan
 from batch_scheduler.problems import MAX_PROBLEMS, Problem
 from batch_scheduler.prompt import count_inputs, estimate_tokens, prefix_keys
 from batch_scheduler.repeats import repeated
-from batch_scheduler.rules import Rules, explain, mismatched_model, read_request
+from batch_scheduler.rules import RequestReader, Rules, explain, mismatched_model
 
 _BOM: Final = b"\xef\xbb\xbf"
 _READ_BYTES: Final = 1 << 20
@@ -27,7 +27,7 @@ _EMBEDDINGS: Final = "/v1/embeddings"
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to hold an input against. `window_bytes`: see plan.ordered."""
+    """What to hold an input against. `window_bytes`: see plan.planned_order."""
 
     rules: Rules
     max_requests: int
@@ -55,6 +55,7 @@ class Examination:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._rules = job.rules
+        self._reader = RequestReader(job.rules)
         self._columns = Columns()
         self._models: dict[str, int] = {}
         self._inputs = 0
@@ -80,7 +81,7 @@ class Examination:
         )
 
     def _check(self, offset: int, length: int, number: int, line: bytes) -> None:
-        found = read_request(line, self._rules) if length <= self._job.max_line_bytes else None
+        found = self._reader.read(line) if length <= self._job.max_line_bytes else None
         if found is None:
             self._place_bad(offset, length, number, line)
             return

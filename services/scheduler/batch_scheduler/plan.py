@@ -15,7 +15,8 @@ from batch_scheduler.columns import Columns
 
 _BLOCK_LINES: Final = 1 << 16
 
-Order = NDArray[np.int64]
+Order = NDArray[np.uint32]
+"""Positions of lines in the file, in planned order."""
 
 
 class SpanPlan(msgspec.Struct, frozen=True):
@@ -29,39 +30,46 @@ class SpanPlan(msgspec.Struct, frozen=True):
     tokens: int
 
 
-def ordered(columns: Columns, window_bytes: int) -> Iterator[Order]:
-    """Positions of lines in planned order, for each window of the file after the other.
+def planned_order(columns: Columns, window_bytes: int) -> Order:
+    """Within windows of at most `window_bytes` of the file, one after the other.
 
-    A window holds lines of at most `window_bytes`: what is read in another order than it was
-    written should fit the page cache.
+    What is read in another order than it was written should fit the page cache.
     """
+    order = np.empty(len(columns), np.uint32)
     offsets = np.frombuffer(columns.offset, np.uint64)
     first = 0
-    while first < len(offsets):
+    while first < len(order):
         limit = int(offsets[first]) + window_bytes
         end = max(int(np.searchsorted(offsets, limit)), first + 1)
-        yield _order(columns, first, end)
+        order[first:end] = _window_order(columns, first, end)
         first = end
+    return order
 
 
-def _order(columns: Columns, first: int, end: int) -> Order:
+def _window_order(columns: Columns, first: int, end: int) -> NDArray[np.int64]:
     """Groups stand in the order of their first line, and lines in a group in the file's."""
-    keys = [_first_seen(np.frombuffer(key, np.uint32)[first:end]) for key in columns.keys]
+    levels = (columns.far, columns.near, columns.leading)
+    keys = [_first_seen(np.frombuffer(level, np.uint32)[first:end]) for level in levels]
     model = np.frombuffer(columns.model, np.uint32)[first:end]
-    return np.lexsort((*reversed(keys), model)) + first
+    return np.lexsort((*keys, model)) + first
 
 
 def _first_seen(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """For each key the position at which it stands first."""
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    return first.astype(np.uint32)[group]
+    order = np.argsort(keys, kind="stable").astype(np.uint32)
+    ordered = keys[order]
+    heads = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    sizes = np.diff(np.r_[heads, len(keys)])
+    first = np.empty(len(keys), np.uint32)
+    first[order] = np.repeat(order[heads], sizes)
+    return first
 
 
 def write_plan(
     columns: Columns, models: list[str], window_bytes: int, plan: BinaryIO
 ) -> list[SpanPlan]:
     """Writes the index and, after it, where each planned line starts in the spool."""
-    order = np.concatenate(list(ordered(columns, window_bytes)))
+    order = planned_order(columns, window_bytes)
     for block in _blocks(order):
         records = np.empty(len(block), RECORD)
         records["length"] = np.frombuffer(columns.length, np.uint32)[block]

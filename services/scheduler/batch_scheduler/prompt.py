@@ -1,13 +1,14 @@
 """What planning wants to know of a prompt, from its JSON text alone."""
 
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
 from batch_scheduler.rules import Body
 
-_LEVELS: Final = (256, 1024)
-_MASK: Final = 0xFFFF_FFFF
+_NEAR: Final = 256
+_FAR: Final = 1024
 _ROLE: Final = b'"role"'
 # Bytes of English prose, or of JSON around it, to one token.
 _BYTES_PER_TOKEN: Final = 4
@@ -25,13 +26,11 @@ def prefix_keys(prompt: bytes) -> tuple[int, int, int]:
     beginnings that happen to share a key cost order, not correctness.
     """
     lead = _leading_bytes(prompt)
-    near, far = (prompt[: lead + level] for level in _LEVELS)
-    key = hash(near) & _MASK
-    return (
-        hash(prompt[:lead]) & _MASK,
-        key,
-        key if len(far) == len(near) else hash(far) & _MASK,
-    )
+    leading = crc32(prompt[:lead])
+    near = crc32(prompt[lead : lead + _NEAR], leading)
+    if len(prompt) <= lead + _NEAR:
+        return leading, near, near
+    return leading, near, crc32(prompt[lead + _NEAR : lead + _FAR], near)
 
 
 def _leading_bytes(prompt: bytes) -> int:

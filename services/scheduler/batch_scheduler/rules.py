@@ -1,6 +1,6 @@
 """The rules of one input line, as OpenAI's Batch API applies them.
 
-`read_request` is for the lines that keep them all; `explain` says what is wrong with another.
+`RequestReader` takes the lines that keep them all; `explain` says what is wrong with another.
 """
 
 from typing import Any, Final
@@ -72,27 +72,36 @@ _ANYTHING: Final = msgspec.json.Decoder()
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def read_request(line: bytes, rules: Rules) -> tuple[Request, bytes] | None:
-    """The request and its prompt as JSON text; None unless the line keeps every rule.
+class RequestReader:
+    """Reads lines that keep every rule; made once for a batch, called for each line."""
 
-    msgspec does not look at the encoding of what it skips, so that is done here.
-    """
-    try:
-        request = _REQUESTS.decode(line)
-        if not line.isascii():
-            line.decode()
-    except _UNREADABLE:
-        return None
-    body = request.body
-    prompt = bytes(getattr(body, rules.required)) if rules.required else b""
-    sound = (
-        request.method == "POST"
-        and request.url == rules.endpoint
-        and body.model in rules.models
-        and body.stream is not True
-        and (prompt not in _EMPTY or rules.required is None)
-    )
-    return (request, prompt) if sound else None
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._required = rules.required
+
+    def read(self, line: bytes) -> tuple[Request, bytes] | None:
+        """The request and its prompt as JSON text; None unless the line keeps every rule.
+
+        msgspec does not look at the encoding of what it skips, so that is done here.
+        """
+        try:
+            request = _REQUESTS.decode(line)
+            if not line.isascii():
+                line.decode()
+        except _UNREADABLE:
+            return None
+        body, rules = request.body, self._rules
+        if (
+            request.url != rules.endpoint
+            or body.model not in rules.models
+            or request.method != "POST"
+            or body.stream is True
+        ):
+            return None
+        if self._required is None:
+            return request, b""
+        prompt = bytes(getattr(body, self._required))
+        return None if prompt in _EMPTY else (request, prompt)
 
 
 def explain(line: bytes, number: int, rules: Rules) -> tuple[list[Problem], str | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from batch_common.config import Runner
+from batch_common.model_spec import default_name, local_path, split_spec
 from batch_common.secret import Secret
 from batch_gpu_runner.engines.base import EngineOptionError
 
@@ -73,19 +74,17 @@ class ModelSpec(msgspec.Struct, frozen=True):
 def parse_model(text: str) -> ModelSpec:
     """`[NAME=]PATH_OR_HUB_ID`; NAME defaults to the hub id, the folder's or the file's name.
 
-    What exists on disk is a path, as for vLLM; so is what starts with `/`, `.` or `~`, or ends in
-    `.gguf`, and then it must exist. Raises EngineOptionError.
+    What is a path must exist. Raises EngineOptionError.
     """
     name, source = _split(text.strip())
-    path = _local_path(source)
+    path = local_path(source)
     if path is None:
         return ModelSpec(_checked_name(name or source, text), source)
     if not path.exists():
         raise EngineOptionError(
             f"model {text!r}: {path} does not exist; give an existing folder or file, or a hub id"
         )
-    default = path.stem if path.is_file() else path.name
-    return ModelSpec(_checked_name(name or default, text), str(path), path)
+    return ModelSpec(_checked_name(name or default_name(path), text), str(path), path)
 
 
 def parse_upstream(text: str) -> ModelSpec:
@@ -118,21 +117,13 @@ def check_option_name(key: str) -> None:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """(NAME or "", rest). A path that exists may itself hold an equals sign."""
+    """(NAME or "", rest)."""
     if not text:
         raise EngineOptionError("an empty model: write it as [NAME=]PATH_OR_HUB_ID")
-    name, equals, source = text.partition("=")
-    if not equals or Path(text).expanduser().exists():
-        return "", text
-    if not name or not source:
+    name, source = split_spec(text)
+    if not source or (not name and source != text):
         raise EngineOptionError(f"model {text!r}: write it as NAME=PATH_OR_HUB_ID")
     return name, source
-
-
-def _local_path(source: str) -> Path | None:
-    path = Path(source).expanduser()
-    looks_local = source.startswith(("/", ".", "~")) or source.lower().endswith(".gguf")
-    return path.absolute() if looks_local or path.exists() else None
 
 
 def _checked_name(name: str, text: str) -> str:

@@ -95,6 +95,7 @@ def upgrade() -> None:
     )
     op.create_index("chunks_by_batch", "chunks", ["batch_id", "commit_seq"], unique=False)
     op.create_index("chunks_by_state", "chunks", ["state", "model"], unique=False)
+    op.create_index("chunks_unswept", "chunks", ["swept_at", "state"], unique=False)
     op.create_table(
         "deliveries",
         sa.Column("batch_id", sa.String(length=64), nullable=False),
