@@ -13,6 +13,7 @@ from batch_common.config import Config, Runner
 from batch_common.presence import present
 from batch_gpu_runner.app import run
 from support.nats_process import NatsProcess
+from support.wait import until
 
 
 class Runners:
@@ -49,6 +50,12 @@ class Runners:
         if not self.log.exists():
             return []
         return [json.loads(line)["prompt"] for line in self.log.read_text("utf-8").splitlines()]
+
+    async def served_each_once(self, count: int) -> None:
+        """The engine's log is a moment late, so wait for the last lines; then none came twice."""
+        await until(lambda: len(self.served()) >= count, what=f"{count} requests in the log")
+        served = self.served()
+        assert len(served) == len(set(served)) == count
 
     async def stop(self) -> None:
         for task, stop in self._running:

@@ -1,7 +1,7 @@
 """A held chunk: its lines, what is still to be sent, what came back."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 import msgspec
@@ -68,6 +68,10 @@ class Lines:
     def __len__(self) -> int:
         return len(self._ends)
 
+    def forget(self) -> None:
+        """No request is made from here any more: frees the bytes, keeps the numbers."""
+        self._data = b""
+
     def number(self, position: int) -> int:
         """The number the line has in the user's file, counted from 1."""
         return self._numbers[position]
@@ -89,9 +93,18 @@ class Chunk:
     """One chunk in this runner's hands. Fed by the window, saved by its SegmentWriter."""
 
     def __init__(
-        self, ready: ChunkReady, lines: Lines, has: bytearray, segments: SegmentWriter, rates: Rates
+        self,
+        ready: ChunkReady,
+        lines: Lines,
+        has: bytearray,
+        segments: SegmentWriter,
+        rates: Rates,
+        on_sent: Callable[[], None],
     ) -> None:
-        """`has`: a byte for each line, 1 where an earlier attempt saved its result."""
+        """`has`: a byte for each line, 1 where an earlier attempt saved its result.
+
+        `on_sent` is called once, when the last line has been taken.
+        """
         self.ready = ready
         self.segments = segments
         self.lost = False
@@ -100,6 +113,7 @@ class Chunk:
         self._lines = lines
         self._has = has
         self._rates = rates
+        self._on_sent = on_sent
         self._left = has.count(0)
         self._unsent: Iterator[int] = iter([at for at, done in enumerate(has) if not done])
         self._end_if_finished()
@@ -110,6 +124,7 @@ class Chunk:
             return None
         position = next(self._unsent, None)
         if position is None:
+            self._sent()
             return None
         try:
             return self._lines.request(self, position)
@@ -118,6 +133,11 @@ class Chunk:
             self.end(Ending.DAMAGED)
             self.closed = True
             return None
+
+    def _sent(self) -> None:
+        self._lines.forget()
+        on_sent, self._on_sent = self._on_sent, _nothing
+        on_sent()
 
     def add(self, request: Request, result: Result) -> None:
         """The first result of a line counts; after `closed` none does."""
@@ -146,3 +166,7 @@ class Chunk:
         self.lost = self.lost or ending is Ending.LOST
         if not self.ended.done():
             self.ended.set_result(ending)
+
+
+def _nothing() -> None:
+    """Called once already."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -57,11 +58,20 @@ class Bench(msgspec.Struct, frozen=True):
 class Hold:
     """One delivery of one chunk, from our receiving it to our settling it."""
 
-    def __init__(self, bench: Bench, delivery: Delivery, ready: ChunkReady, rates: Rates) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        delivery: Delivery,
+        ready: ChunkReady,
+        rates: Rates,
+        on_sent: Callable[[], None],
+    ) -> None:
+        """`on_sent` is called when every line has been sent once."""
         self.ready = ready
         self._bench = bench
         self._delivery = delivery
         self._rates = rates
+        self._on_sent = on_sent
         self._attempt = new_id("att_")
         self._claim = Claim(bench.bus, ready, self._attempt, bench.runner)
         self._keep_alive = KeepAlive(delivery, bench.settings.ack_wait_s)
@@ -126,12 +136,14 @@ class Hold:
         segments = SegmentWriter(
             bench.blobs, ready, self._attempt, bench.settings, earlier.counted, bench.window.wake
         )
-        return Chunk(ready, lines, earlier.has, segments, self._rates)
+        return Chunk(ready, lines, earlier.has, segments, self._rates, self._on_sent)
 
     async def _feed(self, chunk: Chunk) -> Ending:
         window = self._bench.window
         try:
-            if self._bench.leaving.is_set():
+            if self._keep_alive.is_expired:  # while it was claimed or loaded
+                chunk.end(Ending.LOST)
+            elif self._bench.leaving.is_set():
                 chunk.end(Ending.DRAINED)
             elif self._bench.engine.supports(self.ready.endpoint):
                 window.add(chunk)

@@ -24,7 +24,11 @@ _UNREADABLE_S: Final = 60.0
 
 
 class Intake:
-    """`take` is called with each chunk to hold; `let_go` makes room for the next."""
+    """`take` is called with each chunk to hold; `sent` and `let_go` make room for the next.
+
+    Room is counted in chunks that still have lines to send: a slow last answer must not keep the
+    next chunk out while the window runs dry. All in all twice as many are held at most.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Intake:
         self._leaving = leaving
         self._take = take
         self._held: set[str] = set()
+        self._unsent: set[str] = set()
 
     async def run(self) -> None:
         """Until `leaving`. Never cancel it in mid-fetch: it returns within a few seconds."""
@@ -62,10 +67,21 @@ class Intake:
                 await self._pull()
         await self._puller.close()
 
+    def sent(self, chunk: str) -> None:
+        """Every line of the chunk has been sent; answers are still awaited."""
+        self._unsent.discard(chunk)
+        self._count()
+
     def let_go(self, chunk: str) -> None:
         """The chunk is no longer held."""
         self._held.discard(chunk)
-        self._has_room.set()
+        self.sent(chunk)
+
+    def _count(self) -> None:
+        if len(self._unsent) < self._room and len(self._held) < 2 * self._room:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
 
     async def _pull(self) -> None:
         try:
@@ -94,6 +110,6 @@ class Intake:
 
     def _hold(self, delivery: Delivery, ready: ChunkReady) -> None:
         self._held.add(ready.chunk)
-        if len(self._held) >= self._room:
-            self._has_room.clear()
+        self._unsent.add(ready.chunk)
+        self._count()
         self._take(delivery, ready)

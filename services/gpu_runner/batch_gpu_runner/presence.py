@@ -50,6 +50,7 @@ class Presence:
         self._status: Status = "starting"
         self._started_at = now()
         self._changed = asyncio.Event()
+        self._left = False
 
     def rates_of(self, model: str) -> Rates:
         return self.rates.setdefault(model, Rates())
@@ -59,8 +60,8 @@ class Presence:
         self._window = window
 
     def shows(self, status: Status) -> None:
-        """Announces a new status at once."""
-        if status != self._status:
+        """Announces a new status at once; nothing follows `draining`."""
+        if status != self._status != "draining":
             self._status = status
             self._changed.set()
 
@@ -80,7 +81,10 @@ class Presence:
             ticks += 1
 
     async def leave(self) -> None:
-        """Removes the entry; if NATS is away it disappears by itself."""
+        """Removes the entry, once; if NATS is away it disappears by itself."""
+        if self._left:
+            return
+        self._left = True
         try:
             async with asyncio.timeout(_WITHDRAW_S):
                 await withdraw(self._bus, self._runner)

@@ -39,34 +39,36 @@ class GpuRunner:
         self._life = EngineLife(engine)
         self._presence = Presence(bus, self.name, engine, kind)
         self._leaving = asyncio.Event()
+        self._announcing: asyncio.Task[None]
+        self._pulling: set[asyncio.Task[None]] = set()
         self._holds: dict[asyncio.Task[None], Hold] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, then drains. Raises EngineStartError when the engine does not start."""
         async with Tasks(stop) as tasks:
-            announcing = tasks.spawn("presence", self._presence.run())
+            self._announcing = tasks.spawn("presence", self._presence.run())
             try:
                 if await self._life.start(stop):
                     await self._serve(stop, tasks)
+                    await asyncio.gather(self._end(), self._handed_back())
             finally:
-                await self._engine.stop()
-                await cancel_all({announcing})
-                await self._presence.leave()
+                await self._end()
 
     async def _serve(self, stop: asyncio.Event, tasks: Tasks) -> None:
+        """Until `stop`; then nothing is at the engine any more, and every chunk is on its way."""
         window = Window(self._engine, self._settings, tasks)
         window.resize(self._settings.window or self._engine.default_window)
         watching = tasks.spawn("engine_life", self._life.watch(window, self._presence.shows))
         bench = self._bench(window, stop)
-        pulling = {
-            tasks.spawn("intake", self._intake(bench, m, tasks).run()) for m in self._engine.models
-        }
+        intakes = [self._intake(bench, model, tasks) for model in self._engine.models]
+        self._pulling = {tasks.spawn("intake", intake.run()) for intake in intakes}
         self._presence.feeds(window)
         self._presence.shows("ready")
         log.info("runner_ready", runner=self.name, models=self._engine.models, window=window.size)
         try:
             await stop.wait()
-            await self._drain(window, watching, pulling)
+            await self._drain(window)
+            await cancel_all({watching})  # from here on the engine's end is our own wish
         finally:
             window.close()
 
@@ -84,7 +86,8 @@ class GpuRunner:
 
     def _intake(self, bench: Bench, model: str, tasks: Tasks) -> Intake:
         def take(delivery: Delivery, ready: ChunkReady) -> None:
-            hold = Hold(bench, delivery, ready, self._presence.rates_of(ready.model))
+            rates = self._presence.rates_of(ready.model)
+            hold = Hold(bench, delivery, ready, rates, lambda: intake.sent(ready.chunk))
             task = tasks.spawn("hold", hold.run())
             self._holds[task] = hold
             metrics.CHUNKS_HELD.set(len(self._holds))
@@ -97,21 +100,24 @@ class GpuRunner:
         intake = Intake(self._bus, model, self._settings, self._life.up, self._leaving, take)
         return intake
 
-    async def _drain(
-        self, window: Window, watching: asyncio.Task[None], pulling: set[asyncio.Task[None]]
-    ) -> None:
-        """Stop pulling, let requests end, save, hand back; the engine stops beside the last."""
+    async def _drain(self, window: Window) -> None:
+        """Stop pulling, then let requests end: what they have cost so far is not thrown away."""
         log.info("draining", chunks=len(self._holds), in_flight=window.in_flight)
         self._leaving.set()
         self._presence.shows("draining")
         await window.drain(self._settings.drain_s)
-        await cancel_all({watching})  # from here on the engine's end is our own wish
         for hold in self._holds.values():
             hold.drain()
-        left = {*self._holds, *pulling}
-        ending = asyncio.create_task(self._engine.stop(), name="engine_stop")
+
+    async def _handed_back(self) -> None:
+        """Waits until results are saved and messages settled; what is late stays unsettled."""
+        left = {*self._holds, *self._pulling}
         if left:
             _, late = await asyncio.wait(left, timeout=_HAND_BACK_S)
             if late:
                 log.warning("drain_incomplete", late=[task.get_name() for task in late])
-        await ending
+
+    async def _end(self) -> None:
+        """Idempotent."""
+        await cancel_all({self._announcing})
+        await asyncio.gather(self._engine.stop(), self._presence.leave())

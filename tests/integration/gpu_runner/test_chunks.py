@@ -71,6 +71,22 @@ async def test_two_chunks_share_the_window(scheduler: ScriptedScheduler, runners
     assert (second.completed, first.completed, first.failed) == (40, 20, 1)
 
 
+async def test_chunks_whose_last_answers_are_slow_do_not_keep_others_out(
+    scheduler: ScriptedScheduler, runners: Runners
+) -> None:
+    one, two, three, four = [
+        (await scheduler.plan([*waits, *prompts(5, name)]))[0]
+        for name, waits in (("1", ["stay"]), ("2", ["stay"]), ("3", []), ("4", []))
+    ]
+    runners.start(options={"hang_on": "stay"}, request_timeout_s=3.0, chunks_held=2)
+    await scheduler.release(one, two, three, four)
+    await scheduler.completed(three)
+    await scheduler.completed(four)
+    assert scheduler.completion(one) is None
+    assert scheduler.completion(two) is None
+    assert (await scheduler.completed(one)).failed == 1
+
+
 async def test_models_take_turns(scheduler: ScriptedScheduler, runners: Runners) -> None:
     """A long chunk of one model does not make the other model wait for its end."""
     [long] = await scheduler.plan(prompts(400, "long"), model="a")

@@ -57,7 +57,7 @@ async def test_a_drained_runner_hands_back_at_once(
     assert not await scheduler.settled(ready)
     runners.start(ack_wait_s=30.0)
     assert (await scheduler.completed(ready, within_s=10)).completed == 300
-    assert len(runners.served()) == len(set(runners.served())) == 300
+    await runners.served_each_once(300)
 
 
 async def test_a_drain_does_not_wait_for_hanging_requests(
@@ -130,8 +130,7 @@ async def test_nats_restarts_in_mid_chunk(
     await nats_process.start()
     manifest = await scheduler.completed(ready, within_s=40)
     assert manifest.completed == 500
-    served = runners.served()
-    assert len(served) == len(set(served)) == 500
+    await runners.served_each_once(500)
 
 
 async def test_the_store_is_lost_in_mid_chunk(
@@ -147,5 +146,4 @@ async def test_the_store_is_lost_in_mid_chunk(
     assert manifest.completed == 400
     await scheduler.release(later)
     assert (await scheduler.completed(later, within_s=20)).completed == 100
-    served = runners.served()
-    assert len(served) == len(set(served)) == 500
+    await runners.served_each_once(500)

@@ -106,3 +106,12 @@ async def test_a_retry_comes_when_it_is_due_and_not_after_its_chunk(blobs: BlobS
     assert feed.take_due(30.0) is two
     feed.drop(chunk)
     assert feed.take_due(30.0) is None
+
+
+async def test_it_says_once_that_every_line_was_sent(blobs: BlobStore) -> None:
+    """The next chunk is let in then: the last answers of this one may take minutes."""
+    said: list[str] = []
+    chunk = make_chunk(blobs, make_ready(2), on_sent=lambda: said.append("sent"))
+    for expected in ([], [], ["sent"], ["sent"]):
+        chunk.take()
+        assert said == expected
