@@ -156,9 +156,10 @@ class Bus:
 
     async def close(self) -> None:
         """The wire closes last: everything else has stopped by now."""
-        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+        # A connection that is broken already raises plain OSErrors here.
+        with contextlib.suppress(nats.errors.Error, OSError):
             await self.client.flush(timeout=2)
-        with contextlib.suppress(nats.errors.Error):
+        with contextlib.suppress(nats.errors.Error, OSError):
             await self.client.close()
 
 
