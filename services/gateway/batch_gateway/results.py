@@ -29,10 +29,15 @@ STATUS = "x-batch-status"
 FINISHED = "x-batch-finished"
 
 _HEADERS = [
-    ResponseHeader(name=NEXT_OFFSET, description="Ask from here next.", documentation_only=True),
-    ResponseHeader(name=STATUS, description="The batch's status.", documentation_only=True),
+    ResponseHeader(
+        name=NEXT_OFFSET, value="0", description="Ask from here next.", documentation_only=True
+    ),
+    ResponseHeader(
+        name=STATUS, value="", description="The batch's status.", documentation_only=True
+    ),
     ResponseHeader(
         name=FINISHED,
+        value="false",
         description="`true`: these are the last results; nothing will follow.",
         documentation_only=True,
     ),

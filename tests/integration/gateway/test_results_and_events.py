@@ -110,7 +110,7 @@ async def test_an_open_stream_does_not_hold_up_the_end(serve: Any) -> None:
 
     async def follow() -> None:
         async for event in events(served, batch["id"]):
-            seen.append(event["status"])
+            seen.extend([event["status"]])
 
     follower = asyncio.create_task(follow())
     await until(lambda: seen == ["validating"], what="the first event")
