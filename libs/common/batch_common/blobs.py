@@ -16,9 +16,33 @@ from obstore.store import LocalStore, from_url
 
 from batch_common.config import Blobs
 from batch_common.errors import BlobNotFoundError, BlobUnavailableError, ConfigError
+from batch_common.keys import check_key
 from batch_common.local_put import LocalPut
 
 WINDOW_BYTES: Final = 1 << 20
+# Options of the HTTP client, which obstore takes apart from the store's.
+_CLIENT_OPTIONS: Final = frozenset(
+    {
+        "allow_http",
+        "allow_invalid_certificates",
+        "connect_timeout",
+        "http1_only",
+        "http2_keep_alive_interval",
+        "http2_keep_alive_timeout",
+        "http2_keep_alive_while_idle",
+        "http2_only",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "proxy_ca_certificate",
+        "proxy_excludes",
+        "proxy_url",
+        "randomize_addresses",
+        "read_timeout",
+        "root_certificate",
+        "timeout",
+        "user_agent",
+    }
+)
 
 
 class BlobInfo(msgspec.Struct, frozen=True):
@@ -43,8 +67,10 @@ class BlobStore:
         """Stores and returns the size in bytes; replaces an object of that key.
 
         When `data` raises, its exception comes through and no object is left. Raises
-        BlobStoreFullError without space, BlobUnavailableError on passing faults.
+        BlobStoreFullError without space, BlobUnavailableError on passing faults, ValueError for
+        a key that leaves the store.
         """
+        check_key(key)
         if self._local is not None:
             return await self._local.put(key, data)
         return await self._put_remote(key, data)
@@ -63,6 +89,16 @@ class BlobStore:
         """Bytes `start` to `end` (exclusive); fewer where the object ends first."""
         if start >= end:
             return b""
+        try:
+            return await self._read_range(key, start, end)
+        except BlobUnavailableError:
+            # Stores refuse a range that reaches past the end, each in words of its own.
+            size = await self.size(key)
+            if end <= size:
+                raise
+            return await self.get_range(key, start, size)
+
+    async def _read_range(self, key: str, start: int, end: int) -> bytes:
         try:
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
         except (NotFoundError, FileNotFoundError) as error:
@@ -140,8 +176,11 @@ class _Counted:
 
 
 def _unavailable(verb: str, key: str, error: Exception) -> BlobUnavailableError:
-    first_line = str(error).strip().partition("\n")[0]
-    return BlobUnavailableError(f"the blob store could not {verb} {key!r}: {first_line}")
+    return BlobUnavailableError(f"the blob store could not {verb} {key!r}: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def open_blobs(settings: Blobs, data_dir: Path) -> BlobStore:
@@ -151,10 +190,12 @@ def open_blobs(settings: Blobs, data_dir: Path) -> BlobStore:
     if parts.scheme in ("", "file"):
         return _open_folder(Path(unquote(parts.path)))
     options: dict[str, Any] = {name: value.reveal() for name, value in settings.options.items()}
+    # Given among the store's own, these would end the process in a panic of the extension.
+    client: Any = {name: options.pop(name) for name in list(options) if name in _CLIENT_OPTIONS}
     try:
-        return BlobStore(from_url(url, **options), None)
+        return BlobStore(from_url(url, client_options=client, **options), None)
     except (BaseError, ValueError, TypeError) as error:
-        raise ConfigError(f"blobs.url {url!r} cannot be opened: {error}") from error
+        raise ConfigError(f"blobs.url {url!r} cannot be opened: {_first_line(error)}") from None
 
 
 def _open_folder(folder: Path) -> BlobStore:

@@ -1,5 +1,14 @@
 """Keys of the blob store. Every one is made here."""
 
+from pathlib import PurePosixPath
+
+
+def check_key(key: str) -> None:
+    """Raises ValueError for a key that is empty, absolute, or climbs out with `..`."""
+    parts = PurePosixPath(key).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise ValueError(f"not a blob key: {key!r}")
+
 
 def file_content(file_id: str) -> str:
     return f"files/{file_id}"

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from batch_common.errors import BlobStoreFullError, BlobUnavailableError
+from batch_common.keys import check_key
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ABANDONED_S: Final = 6 * 3600.0
@@ -58,10 +59,8 @@ class LocalPut:
         return size
 
     def _path(self, key: str) -> Path:
-        parts = PurePosixPath(key).parts
-        if not parts or parts[0] == "/" or ".." in parts:
-            raise ValueError(f"not a blob key: {key!r}")
-        return self.objects.joinpath(*parts)
+        check_key(key)
+        return self.objects.joinpath(*PurePosixPath(key).parts)
 
     def _sweep(self) -> None:
         """Pieces that a killed process left; nobody writes one object for six hours."""
