@@ -233,27 +233,3 @@ async def test_no_secret_gets_into_rows_logs_or_dead_messages(
     assert "delivery_given_up" in everything
     for secret in (SECRET, SECRET[6:], "hunter2", "hunter3", "T0ken"):
         assert secret not in everything
-
-
-@on_sqlite
-async def test_a_process_without_nats_leaves_with_a_line(
-    settings: Settings, nats_process: NatsProcess, tmp_path: Path
-) -> None:
-    await nats_process.stop()
-    path = tmp_path / "config.yml"
-    path.write_text(dump_config(settings()))
-    script = PROCESS.replace("import sys\n", "import sys\nimport batch_common.bus as bus\n", 1)
-    script = script.replace(
-        "sys.exit(", "bus.connect_at_start.__wrapped__.__defaults__ = (0.5,)\nsys.exit("
-    )
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", script, path],
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 1
-    last = done.stderr.decode().strip().splitlines()[-1]
-    assert last.startswith("error: NATS: could not connect")
-    assert "set nats.url" in last
