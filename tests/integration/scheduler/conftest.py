@@ -41,6 +41,7 @@ class House:
         self.config = settings
         self.database = database
         self.blobs = blobs
+        self.folder = Path(settings.data_dir)
         self._running: list[tuple[asyncio.Task[None], asyncio.Event]] = []
 
     def start_scheduler(self, **changed: Any) -> None:
