@@ -263,3 +263,17 @@ async def test_limits_hold_for_declared_and_for_counted_bytes(serve: Any) -> Non
         )
         assert answer.status_code == 400
         assert answer.json()["error"]["message"] == "File is too large."
+
+
+async def test_a_part_that_is_lost_cuts_the_download_off(served: Any) -> None:
+    """The answer has begun by then: the client must see that it is short."""
+    file = await make_file(served.http)
+    await served.blobs.put("x/0", b"a" * 1000)
+    content = Content((Part("x/0", 1000), Part("x/lost", 1000)))
+    await served.blobs.put("x/content", encode_content(content))
+    async with served.database.write() as conn:
+        await conn.execute(
+            update(files).values(blob_key="x/content", composed=True, bytes=content.bytes)
+        )
+    with pytest.raises(httpx.RemoteProtocolError):
+        await served.http.get(f"/v1/files/{file['id']}/content")
