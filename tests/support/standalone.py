@@ -51,7 +51,10 @@ class Standalone:
         """Ends `up`; its exit code."""
         if self._popen.poll() is None:
             self._popen.send_signal(number)
-        return self._popen.wait(within_s)
+        code = self._popen.wait(within_s)
+        if self._popen.stdout is not None:
+            self._popen.stdout.close()
+        return code
 
     def peak_mib(self, role: str) -> float:
         """The most resident memory that process has ever had (VmHWM)."""
@@ -91,16 +94,17 @@ def start(
     Fails the test with the last words on standard error when it does not come up.
     """
     options = ("--data-dir", str(folder), "--port", "0", *engine, *arguments)
-    errors = (folder.parent / f"{folder.name}.stderr").open("w+", encoding="utf-8")
-    process = subprocess.Popen(
-        [*command, "up", *options], stdout=subprocess.PIPE, stderr=errors, text=True
-    )
+    said = folder.parent / f"{folder.name}.stderr"
+    with said.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [*command, "up", *options], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("ready "):
+        process.stdout.close()
         process.wait(30)
-        errors.seek(0)
-        raise AssertionError(f"`up` did not come up: {errors.read()[-3000:]}")
+        raise AssertionError(f"`up` did not come up: {said.read_text('utf-8')[-3000:]}")
     return Standalone(process, line.split()[1], folder)
 
 
