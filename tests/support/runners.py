@@ -26,8 +26,9 @@ class Runners:
         self.log = folder / "requests.jsonl"
 
     def config(self, **changes: Any) -> Config:
-        """Quick settings; `options` go to the simulated engine, the rest to the runner."""
-        options = {"request_log": str(self.log)} | changes.pop("options", {})
+        """Quick settings; `options` go to the simulated engine (None: to no such engine)."""
+        given = changes.pop("options", {})
+        options = {} if given is None else {"request_log": str(self.log)} | given
         number = len(self._running)
         settings = Runner(
             engine="sim", flush_s=0.1, claim_s=0.2, ack_wait_s=2.0, window=16, drain_s=5,

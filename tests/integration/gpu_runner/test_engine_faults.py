@@ -3,7 +3,7 @@
 import pytest
 
 from batch_gpu_runner import engine_life
-from batch_gpu_runner.engines.base import EngineOptionError, EngineStartError
+from batch_gpu_runner.engines.base import EngineStartError
 from support.runners import Runners
 from support.scripted_scheduler import ScriptedScheduler
 from support.wait import until
@@ -93,6 +93,7 @@ async def test_an_engine_killed_from_outside_costs_no_result(
 
 
 async def test_an_engine_that_cannot_start_says_why(runners: Runners) -> None:
-    runner = runners.start(engine="openai", base_url="http://127.0.0.1:9/v1", options={})
+    runner = runners.start(engine="openai", base_url="http://127.0.0.1:9/v1", options=None)
     failure = await runner.failure()
-    assert isinstance(failure, EngineOptionError | EngineStartError)
+    assert isinstance(failure, EngineStartError)
+    assert "runner.base_url" in str(failure)
