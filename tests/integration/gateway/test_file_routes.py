@@ -47,32 +47,31 @@ async def test_other_purposes_live_for_ever_unless_told(served: Any) -> None:
     assert told["expires_at"] == told["created_at"] + 3600
 
 
-@pytest.mark.parametrize(
-    ("header", "status", "start", "end"),
-    [
-        ("", 200, 0, None),
-        ("bytes=0-4", 206, 0, 5),
-        ("bytes=1048570-1048590", 206, 1048570, 1048591),
-        ("bytes=-7", 206, -7, None),
-        ("bytes=3000000-", 206, 3_000_000, None),
-    ],
-)
-async def test_downloads_by_range(
-    served: Any, header: str, status: int, start: int, end: int | None
-) -> None:
+async def test_downloads_by_range(served: Any) -> None:
+    data = LINE + bytes(range(10, 250)) * 14_000
+    size = len(data)
+    file = await make_file(served.http, data)
+    for header, first, end in [
+        ("bytes=0-4", 0, 5),
+        ("bytes=1048570-1048590", 1_048_570, 1_048_591),
+        ("bytes=-7", size - 7, size),
+        ("bytes=3000000-", 3_000_000, size),
+    ]:
+        answer = await served.http.get(f"/v1/files/{file['id']}/content", headers={"range": header})
+        assert (answer.status_code, answer.content) == (206, data[first:end]), header
+        assert answer.headers["content-length"] == str(end - first)
+        assert answer.headers["content-range"] == f"bytes {first}-{end - 1}/{size}"
+
+
+async def test_a_whole_download(served: Any) -> None:
     data = LINE + bytes(range(10, 250)) * 14_000
     file = await make_file(served.http, data)
-    url = f"/v1/files/{file['id']}/content"
-    answer = await served.http.get(url, headers={"range": header} if header else {})
-    assert answer.status_code == status
-    assert answer.content == data[start:end]
-    assert answer.headers["content-length"] == str(len(answer.content))
+    answer = await served.http.get(f"/v1/files/{file['id']}/content")
+    assert (answer.status_code, answer.content) == (200, data)
+    assert answer.headers["content-length"] == str(len(data))
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-disposition"] == 'attachment; filename="in.jsonl"'
-    if status == 206:
-        first = start % len(data)
-        last = first + len(answer.content) - 1
-        assert answer.headers["content-range"] == f"bytes {first}-{last}/{len(data)}"
+    assert answer.headers["accept-ranges"] == "bytes"
 
 
 async def test_a_range_beyond_the_end(served: Any) -> None:
@@ -165,24 +164,19 @@ async def test_lists(served: Any) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "message", "param"),
-    [
+async def test_bad_list_queries(served: Any) -> None:
+    for query, status, message, param in [
         ("limit=0", 400, "limit must be between 1 and 10000.", None),
         ("limit=10001", 400, "limit must be between 1 and 10000.", None),
-        ("limit=many", 400, None, "limit"),
-        ("order=up", 400, None, "order"),
+        ("limit=many", 400, "Invalid value for 'limit'", "limit"),
+        ("order=up", 400, "Invalid value for 'order'", "order"),
         ("after=file-x", 404, "Resource not found.", "after"),
         ("after=%00", 404, "Resource not found.", "after"),
-    ],
-)
-async def test_a_bad_list_query(
-    served: Any, query: str, status: int, message: str | None, param: str | None
-) -> None:
-    answer = await served.http.get(f"/v1/files?{query}")
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"]) == (status, param)
-    assert message is None or error["message"] == message
+    ]:
+        answer = await served.http.get(f"/v1/files?{query}")
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (status, param), query
+        assert error["message"].startswith(message)
 
 
 async def test_deleting_while_walking_through_a_list(served: Any) -> None:
@@ -222,11 +216,11 @@ async def test_what_is_gone_looks_unknown_everywhere(served: Any, after_what: st
     assert await served.blobs.size(f"files/{file['id']}") == len(LINE)
 
 
-@pytest.mark.parametrize("bad", ["file-x", "..", "%00", "%2e%2e%2fetc", "a" * 5000, "é"])
-async def test_ids_that_nobody_made(served: Any, bad: str) -> None:
-    answer = await served.http.get(f"/v1/files/{bad}")
-    assert answer.status_code == 404
-    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+async def test_ids_that_nobody_made(served: Any) -> None:
+    for bad in ["file-x", "..", "%00", "%2e%2e%2fetc", "a" * 5000, "é"]:
+        answer = await served.http.get(f"/v1/files/{bad}")
+        assert answer.status_code == 404, bad
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
 async def test_another_tenants_file_looks_unknown(two_tenants: Any) -> None:

@@ -46,38 +46,38 @@ async def leftovers(served: Any) -> list[str]:
     return rows + [str(path) for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize(
-    ("body", "message", "param"),
-    [
-        (form(FILE), "Missing required parameter: 'purpose'.", "purpose"),
-        (form(PURPOSE), "Missing required parameter: 'file'.", "file"),
-        (form(('name="purpose"', b"parrot"), FILE), "'parrot' is not one of", "purpose"),
-        (form(FILE, ('name="purpose"', b"parrot")), "'parrot' is not one of", "purpose"),
-        (form(PURPOSE, ('name="file"; filename="a.csv"', LINE)), "Must be .jsonl", None),
-        (form(('name="file"; filename="a.csv"', LINE), PURPOSE), "Must be .jsonl", None),
-        (form(PURPOSE, ('name="file"; filename="a.jsonl"', b"")), "Must be .jsonl", None),
-        (form(PURPOSE, ('name="file"; filename="a.jsonl"', b"nope\n")), "Must be .jsonl", None),
-        (form(PURPOSE, FILE, FILE), "Only one 'file'", "file"),
-        (form(('name="purpose"', b"b" * 5000), FILE), "too long", "purpose"),
-        (form(('name="purpose"', b"\xff\xfe"), FILE), "not UTF-8", None),
-        (form(*([PURPOSE] * 40), FILE), "cannot be read", None),
-        (form(PURPOSE, FILE, end=False), "cannot be read", None),
-        (b"", "cannot be read", None),
-        (b"garbage" * 1000, "cannot be read", None),
-        (
-            form(PURPOSE, FILE, ('name="expires_after[seconds]"', b"5")),
-            "expires_after.anchor",
-            "expires_after.anchor",
-        ),
-    ],
-)
-async def test_a_bad_form(served: Any, body: bytes, message: str, param: str | None) -> None:
-    answer = await post(served, body)
-    error = answer.json()["error"]
-    assert answer.status_code == 400
-    assert message in error["message"]
-    assert (error["type"], error["param"]) == ("invalid_request_error", param)
-    assert await leftovers(served) == []
+BAD_FORMS = [
+    (form(FILE), "Missing required parameter: 'purpose'.", "purpose"),
+    (form(PURPOSE), "Missing required parameter: 'file'.", "file"),
+    (form(('name="purpose"', b"parrot"), FILE), "'parrot' is not one of", "purpose"),
+    (form(FILE, ('name="purpose"', b"parrot")), "'parrot' is not one of", "purpose"),
+    (form(PURPOSE, ('name="file"; filename="a.csv"', LINE)), "Must be .jsonl", None),
+    (form(('name="file"; filename="a.csv"', LINE), PURPOSE), "Must be .jsonl", None),
+    (form(PURPOSE, ('name="file"; filename="a.jsonl"', b"")), "Must be .jsonl", None),
+    (form(PURPOSE, ('name="file"; filename="a.jsonl"', b"nope\n")), "Must be .jsonl", None),
+    (form(PURPOSE, FILE, FILE), "Only one 'file'", "file"),
+    (form(('name="purpose"', b"b" * 5000), FILE), "too long", "purpose"),
+    (form(('name="purpose"', b"\xff\xfe"), FILE), "not UTF-8", None),
+    (form(*([PURPOSE] * 40), FILE), "cannot be read", None),
+    (form(PURPOSE, FILE, end=False), "cannot be read", None),
+    (b"", "cannot be read", None),
+    (b"garbage" * 1000, "cannot be read", None),
+    (
+        form(PURPOSE, FILE, ('name="expires_after[seconds]"', b"5")),
+        "expires_after.anchor",
+        "expires_after.anchor",
+    ),
+]
+
+
+async def test_bad_forms(served: Any) -> None:
+    for body, message, param in BAD_FORMS:
+        answer = await post(served, body)
+        error = answer.json()["error"]
+        assert answer.status_code == 400, message
+        assert message in error["message"]
+        assert (error["type"], error["param"]) == ("invalid_request_error", param), message
+        assert await leftovers(served) == [], message
 
 
 async def test_the_purpose_may_come_after_the_file(served: Any) -> None:
