@@ -252,11 +252,10 @@ async def test_chunks_are_offered_once_and_not_by_the_audit(
     assert await unsent(database) == 0
 
 
+@pytest.mark.parametrize("database_settings", ["postgres"], indirect=True)
 async def test_a_relay_survives_a_database_that_drops_its_connections(
     database: Database, bus: Bus
 ) -> None:
-    if database.is_sqlite:
-        pytest.skip("SQLite has no server that could drop them")
     relay = Relay(database, bus)
     async with running(relay):
         await submit(database)

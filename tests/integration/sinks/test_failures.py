@@ -142,6 +142,7 @@ async def test_a_delivery_that_is_given_up_leaves_a_dead_message(
     assert (await bus.stream_head(DEAD)).messages == 1
 
 
+@on_sqlite
 async def test_killed_between_post_and_row_update_it_repeats_under_the_same_id(
     settings: Settings,
     serve: Serve,
