@@ -47,12 +47,8 @@ def to_batch(row: Row[Any], progress: tuple[int, int] | None) -> Batch:
     )
 
 
-def _errors(stored: Any) -> BatchErrors | None:
-    """The column holds the list, or the whole object around it."""
-    if stored is None:
-        return None
-    data = stored if isinstance(stored, list) else stored["data"]
-    return msgspec.convert({"data": data}, BatchErrors)
+def _errors(stored: list[dict[str, Any]] | None) -> BatchErrors | None:
+    return None if stored is None else msgspec.convert({"data": stored}, BatchErrors)
 
 
 def _usage(row: Row[Any]) -> BatchUsage | None:

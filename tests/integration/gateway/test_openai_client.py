@@ -88,10 +88,10 @@ async def test_walking_through_250_batches(client: AsyncOpenAI) -> None:
         )
         return made.id
 
-    made = [await create(n) for n in range(250)]
+    newest_first = sorted(await asyncio.gather(*map(create, range(250))), reverse=True)
     found = [batch async for batch in client.batches.list(limit=100)]
-    assert [batch.id for batch in found] == made[::-1]
-    assert [batch.id async for batch in client.batches.list()] == made[::-1]
+    assert [batch.id for batch in found] == newest_first
+    assert [batch.id async for batch in client.batches.list()] == newest_first
 
 
 async def test_unknown_ids(client: AsyncOpenAI) -> None:
