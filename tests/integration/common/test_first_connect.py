@@ -97,14 +97,18 @@ async def test_a_consumer_of_several_subjects_gets_those(bus: Bus) -> None:
 
 
 async def test_a_consumer_that_starts_new_gets_nothing_from_before(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch
+    bus: Bus,
 ) -> None:
-    monkeypatch.setattr("batch_common.pull._FETCH_S", 0.3)
     await bus.publish("batch.failed", b"{}", "before", {})
     puller = Puller(
         bus,
         Consumer(
-            stream=BATCHES, durable="d", filter="batch.failed", ack_wait_s=30.0, only_new=True
+            stream=BATCHES,
+            durable="d",
+            filter="batch.failed",
+            ack_wait_s=30.0,
+            only_new=True,
+            fetch_s=0.3,
         ),
     )
     assert await puller.fetch() is None

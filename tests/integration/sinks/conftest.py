@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Row, insert, select
 
@@ -17,7 +18,9 @@ from batch_common.ids import new_id
 from batch_common.outbox import add_batch_event
 from batch_common.secret import Secret
 from batch_common.tables import deliveries
+from batch_sinks import wake
 from batch_sinks.app import run
+from batch_sinks.wake import consumer
 from support.nats_process import NatsProcess
 from support.receiver import Receiver
 
@@ -34,7 +37,9 @@ Serve = Callable[..., AbstractAsyncContextManager[asyncio.Event]]
 @pytest.fixture(autouse=True)
 def _short_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch is never cancelled, so every stop would wait for its three seconds."""
-    monkeypatch.setattr("batch_common.pull._FETCH_S", 0.3)
+    monkeypatch.setattr(
+        wake, "consumer", lambda sink: msgspec.structs.replace(consumer(sink), fetch_s=0.3)
+    )
 
 
 @pytest.fixture
