@@ -1,5 +1,7 @@
 """A runner whose every step a test decides; it speaks through the real bus and blob store."""
 
+import asyncio
+
 import msgspec
 
 from batch_common import presence, subjects
@@ -48,7 +50,7 @@ class FakeRunner:
             stream=subjects.CHUNKS,
             durable=subjects.runner_durable(model),
             filter=subjects.chunks_of(model),
-            ack_wait_s=30.0,
+            ack_wait_s=5.0,
         )
         self.puller = Puller(bus, consumer)
 
@@ -166,12 +168,15 @@ class FakeRunner:
         await work.delivery.settle(Done())
 
     async def serve(self) -> None:
-        """Works until it is cancelled, as a good runner does."""
+        """Works until it is cancelled, as a good runner does; without an answer it tries again."""
         while True:
             work = await self.take()
             if work is None:
                 continue
-            if await self.claim(work) == "go":
-                await self.do(work)
-            else:
-                await work.delivery.settle(Done())
+            try:
+                if await self.claim(work) == "go":
+                    await self.do(work)
+                else:
+                    await work.delivery.settle(Done())
+            except BusUnavailableError:
+                await asyncio.sleep(0.1)

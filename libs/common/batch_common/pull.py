@@ -46,6 +46,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     max_ack_pending: int = 1000
     # Only what is published from now on, when the consumer is made for the first time.
     only_new: bool = False
+    # One fetch waits for so long; stopping takes as long at most.
+    fetch_s: float = _FETCH_S
 
     @property
     def filters(self) -> list[str]:
@@ -111,7 +113,7 @@ class Puller:
             if self._subscription is None or self._epoch != self._bus.epoch:
                 await self._bind()
             with bus_errors(f"fetch from {self._consumer.stream}"):
-                [message] = await self._subscription.fetch(1, timeout=_FETCH_S)
+                [message] = await self._subscription.fetch(1, timeout=self._consumer.fetch_s)
             return Delivery(message, self, self._created)
         except BusUnavailableError as error:
             if isinstance(error.__cause__, nats.errors.TimeoutError) and await self._same_stream():

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from batch_common.logs import get_log
 
 log = get_log(__name__)
+
+_CANCEL_AGAIN_S: Final = 1.0
 
 
 class Tasks:
@@ -51,11 +53,19 @@ class Tasks:
 
 
 async def cancel_all(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancels and joins; the tasks' own exceptions are theirs to report."""
-    pending = list(tasks)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    """Cancels and joins; the tasks' own exceptions are theirs to report.
+
+    More than once where needed: until Python 3.12 `asyncio.wait_for` swallows a cancellation
+    that comes together with its result, and such a task would run on for ever.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+        for task in done:
+            if not task.cancelled():
+                task.exception()
 
 
 async def wait_any(*events: asyncio.Event, timeout_s: float) -> None:

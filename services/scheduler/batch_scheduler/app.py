@@ -47,14 +47,24 @@ log = get_log(__name__)
 
 QUEUE: Final = "schedulers"
 _ACK_WAIT_S: Final = 30.0
+_FETCH_S: Final = 1.0
 # Loops end after the item in hand; what takes longer is cut off and done again by the next.
 _DRAIN_S: Final = 10.0
 _SWEEP_FILES_S: Final = 60.0
 _EVENTS: Final = Consumer(
-    stream=BATCHES, durable="scheduler", filter=BATCH_EVENTS, ack_wait_s=_ACK_WAIT_S, only_new=True
+    stream=BATCHES,
+    durable="scheduler",
+    filter=BATCH_EVENTS,
+    ack_wait_s=_ACK_WAIT_S,
+    only_new=True,
+    fetch_s=_FETCH_S,
 )
 _COMPLETIONS: Final = Consumer(
-    stream=RESULTS, durable="scheduler", filter=CHUNK_COMPLETED, ack_wait_s=_ACK_WAIT_S
+    stream=RESULTS,
+    durable="scheduler",
+    filter=CHUNK_COMPLETED,
+    ack_wait_s=_ACK_WAIT_S,
+    fetch_s=_FETCH_S,
 )
 
 
@@ -115,6 +125,7 @@ async def _tenures(context: Context, lease: Lease, stop: asyncio.Event) -> None:
             await ended.wait()
             await asyncio.wait(loops, timeout=_DRAIN_S)
         LEASE.set(0)
+        log.info("tenure_ended", stopping=stop.is_set())
     with suppress(*PASSING):  # a standby then waits until the lease runs out
         await lease.give_back()
 

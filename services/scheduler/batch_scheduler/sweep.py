@@ -1,16 +1,16 @@
-"""Removing what nobody needs any more: segments, plans, deleted and expired files, old uploads."""
+"""Removing what nobody needs any more: segments, plans, deleted and expired files."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 
 from batch_common import clock
 from batch_common.errors import BlobNotFoundError
 from batch_common.keys import chunk_prefix, plan_index, plan_input
 from batch_common.logs import get_log
 from batch_common.state import TERMINAL, BatchStatus, ChunkState, DeliveryState
-from batch_common.tables import batches, chunks, deliveries, files, spans, upload_parts, uploads
+from batch_common.tables import batches, chunks, deliveries, files, spans
 from batch_scheduler.context import AnyRow, Context
 from batch_scheduler.input_file import parts_of
 
@@ -73,12 +73,11 @@ async def _sweep_plans(context: Context) -> bool:
 
 
 async def sweep_files(context: Context) -> bool:
-    """Bytes of files that are hidden for longer than the grace, and uploads nobody completed."""
-    for file in await _unneeded_files(context):
+    """Bytes of files that are hidden for longer than the grace; True when there may be more."""
+    unneeded = await _unneeded_files(context)
+    for file in unneeded:
         await _purge(context, file)
-    await _expire_uploads(context)
-    await _sweep_uploads(context)
-    return False
+    return len(unneeded) == _AT_ONCE
 
 
 async def _unneeded_files(context: Context) -> Sequence[AnyRow]:
@@ -123,32 +122,3 @@ async def _purge(context: Context, file: AnyRow) -> None:
         await conn.execute(
             update(files).where(files.c.id == file.id).values(purged_at=clock.timestamp())
         )
-
-
-async def _expire_uploads(context: Context) -> None:
-    late = and_(uploads.c.status == "pending", uploads.c.expires_at < clock.now())
-    async with context.database.read() as conn:
-        if (await conn.execute(select(uploads.c.id).where(late).limit(1))).first() is None:
-            return
-    async with context.database.write() as conn:
-        await conn.execute(update(uploads).where(late).values(status="expired"))
-
-
-async def _sweep_uploads(context: Context) -> None:
-    """Parts of uploads that will never be completed."""
-    statement = (
-        select(upload_parts)
-        .where(
-            uploads.c.id == upload_parts.c.upload_id,
-            uploads.c.status.in_(("expired", "cancelled")),
-        )
-        .limit(_AT_ONCE)
-    )
-    async with context.database.read() as conn:
-        parts = (await conn.execute(statement)).all()
-    if not parts:
-        return
-    await context.blobs.delete([part.blob_key for part in parts])
-    ids = [part.id for part in parts]
-    async with context.database.write() as conn:
-        await conn.execute(delete(upload_parts).where(upload_parts.c.id.in_(ids)))

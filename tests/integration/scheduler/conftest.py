@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from sqlalchemy import insert, select, update
 from batch_common import clock, config
 from batch_common.blobs import BlobStore
 from batch_common.bus import Bus
+from batch_common.config_file import dump_config
 from batch_common.db import Database
 from batch_common.events import BatchCancelling, BatchSubmitted
 from batch_common.formats.content import decode_content
@@ -43,6 +46,7 @@ class House:
         self.blobs = blobs
         self.folder = Path(settings.data_dir)
         self._running: list[tuple[asyncio.Task[None], asyncio.Event]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def start_scheduler(self, **changed: Any) -> None:
         """One more; `changed` replaces sections of the configuration."""
@@ -56,12 +60,20 @@ class House:
             stop.set()
         await asyncio.gather(*(task for task, _stop in running))
 
-    async def kill_schedulers(self) -> None:
-        """As a signal would that nobody can refuse: no drain, no lease given back."""
-        running, self._running = self._running, []
-        for task, _stop in running:
-            task.cancel()
-        await asyncio.gather(*(task for task, _stop in running), return_exceptions=True)
+    def start_process(self, **changed: Any) -> None:
+        """A scheduler that can be killed."""
+        settings = msgspec.structs.replace(self.config, **changed)
+        path = self.folder / "config.yml"
+        path.write_text(dump_config(settings))
+        command = [sys.executable, "-m", "batch_cli", "scheduler", "--config", str(path)]
+        with (self.folder / "scheduler.log").open("ab") as output:
+            self._processes.append(subprocess.Popen(command, stdout=output, stderr=output))
+
+    def kill_processes(self) -> None:
+        processes, self._processes = self._processes, []
+        for process in processes:
+            process.kill()
+            process.wait(10)
 
     async def upload(self, content: bytes, **columns: Any) -> str:
         file_id = new_id("file-")
@@ -189,7 +201,8 @@ async def house(
     )
     made = House(settings, database, blobs)
     yield made
-    await made.kill_schedulers()
+    made.kill_processes()
+    await made.stop_schedulers()
 
 
 @pytest.fixture

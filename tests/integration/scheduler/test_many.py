@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from sqlalchemy import select
 
 from batch_common.bus import Bus
@@ -47,19 +48,20 @@ async def test_a_model_without_a_runner_waits_and_shows_its_demand(
 async def test_two_schedulers_release_and_commit_each_line_once(
     house: House, serving: Serving
 ) -> None:
-    """One has the lease; both answer claims; then the one with the lease is killed."""
-    house.start_scheduler()
-    house.start_scheduler()
-    ids = [await house.submit_lines(*(request_line(f"a{n}") for n in range(150))) for _ in range(3)]
+    """One has the lease, both answer claims; both are killed, and two others take over."""
+    small = msgspec.structs.replace(house.config.scheduler, chunk_max_requests=5)
+    house.start_process(scheduler=small)
+    house.start_process(scheduler=small)
     await asyncio.gather(serving("m", "r1"), serving("m", "r2"))
+    ids = [await house.submit_lines(*(request_line(f"a{n}") for n in range(150))) for _ in range(3)]
 
     async def begun() -> bool:
         return (await house.batch(ids[0])).commits > 2
 
     await until(begun, what="the first commits")
-    await house.kill_schedulers()
-    house.start_scheduler()
-    house.start_scheduler()
+    house.kill_processes()
+    house.start_scheduler(scheduler=small)
+    house.start_scheduler(scheduler=small)
     for batch_id in ids:
         batch = await house.ended(batch_id)
         assert (batch.status, batch.completed) == (BatchStatus.COMPLETED, 150)

@@ -186,11 +186,11 @@ async def test_a_scheduler_killed_in_mid_validation_leaves_nothing_behind(house:
     lines = [request_line(f"a{n}", text="x" * 400) for n in range(count)]
     batch_id = await house.submit_lines(*lines)
     settings = config.Limits(max_requests=count)
-    house.start_scheduler(limits=settings)
+    house.start_process(limits=settings)
     spool = house.folder / "spool"
     await until(spool.exists, what="the spool")
+    house.kill_processes()
     assert (await house.batch(batch_id)).status == BatchStatus.VALIDATING
-    await house.kill_schedulers()
     assert list(spool.iterdir()) == []
     house.start_scheduler(limits=settings)
     batch = await house.reached(batch_id, BatchStatus.IN_PROGRESS)
