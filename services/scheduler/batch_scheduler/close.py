@@ -23,7 +23,7 @@ from batch_scheduler.salvage import Range, salvage
 
 log = get_log(__name__)
 
-_AT_ONCE: Final = 20
+_AT_ONCE: Final = 100
 
 
 async def close(context: Context) -> bool:

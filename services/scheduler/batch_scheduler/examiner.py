@@ -13,7 +13,7 @@ import msgspec
 from batch_common.errors import TransientError
 from batch_scheduler.examine import Job, Report, examine
 
-IN_THREAD_BYTES: Final = 4 << 20
+IN_THREAD_BYTES: Final = 1 << 20
 _LAST_WORDS_CHARS: Final = 300
 
 

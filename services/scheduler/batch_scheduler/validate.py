@@ -34,6 +34,8 @@ log = get_log(__name__)
 _SMALL_AT_ONCE: Final = 4
 # Deaths of an examination that one batch may cause before it fails.
 _DEATHS: Final = 3
+# After a passing fault a batch stands back for so long: the ones behind it go on meanwhile.
+_STAND_BACK_S: Final = 5.0
 
 
 class Validator:
@@ -43,6 +45,8 @@ class Validator:
         self._context = context
         self._large = large
         self._deaths: dict[str, int] = {}
+        # Until when a batch stands back, by the monotonic clock.
+        self._back: dict[str, float] = {}
 
     async def validate(self) -> bool:
         """True when there may be more."""
@@ -51,6 +55,8 @@ class Validator:
         return bool(done) and all(done)
 
     async def _waiting(self) -> Sequence[AnyRow]:
+        now = time.monotonic()
+        self._back = {batch_id: until for batch_id, until in self._back.items() if until > now}
         size = func.coalesce(files.c.bytes, 0)
         statement = (
             select(batches)
@@ -58,6 +64,7 @@ class Validator:
             .where(
                 batches.c.status == BatchStatus.VALIDATING,
                 batches.c.expires_at > clock.now(),
+                batches.c.id.not_in(self._back),
                 size > IN_THREAD_BYTES if self._large else size <= IN_THREAD_BYTES,
             )
             .order_by(batches.c.id)
@@ -67,7 +74,7 @@ class Validator:
             return (await conn.execute(statement)).all()
 
     async def _guarded(self, batch: AnyRow) -> bool:
-        """False when it is to be tried again later; the others go on."""
+        """False when it is to be tried again later."""
         started = time.monotonic()
         try:
             await validate_batch(self._context, batch)
@@ -75,6 +82,7 @@ class Validator:
             return await self._died(batch, error)
         except PASSING as error:
             log.warning("validation_failed", batch=batch.id, error=str(error))
+            self._back[batch.id] = started + _STAND_BACK_S
             return False
         VALIDATION.observe(time.monotonic() - started)
         self._deaths.pop(batch.id, None)
@@ -84,7 +92,9 @@ class Validator:
         deaths = self._deaths[batch.id] = self._deaths.get(batch.id, 0) + 1
         log.error("examination_died", batch=batch.id, times=deaths, error=str(error))
         if deaths < _DEATHS:
+            self._back[batch.id] = time.monotonic() + _STAND_BACK_S
             return False
+        del self._deaths[batch.id]
         message = "The server could not examine the input file; please report this."
         await fail(self._context, batch, [Problem("server_error", message)])
         return True

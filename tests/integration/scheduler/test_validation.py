@@ -17,6 +17,9 @@ from support.wait import until
 
 from .conftest import House, request_line
 
+# What happens before any row is written is the same for every database.
+one_database = pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)
+
 
 async def failed(house: House, batch_id: str) -> list[dict[str, Any]]:
     batch = await house.ended(batch_id)
@@ -61,6 +64,7 @@ async def test_all_bad_lines_are_told_at_once(house: House) -> None:
         assert not (await conn.execute(select(spans))).all()
 
 
+@one_database
 async def test_no_more_than_some_thousand_errors_are_kept(house: House) -> None:
     house.start_scheduler()
     found = await failed(house, await house.submit_lines(b"x\n" * 10_003))
@@ -70,6 +74,7 @@ async def test_no_more_than_some_thousand_errors_are_kept(house: House) -> None:
     assert found[-1]["message"].startswith("3 more errors")
 
 
+@one_database
 @pytest.mark.parametrize(
     "columns",
     [
@@ -98,6 +103,7 @@ async def test_a_file_that_is_not_the_tenants_cannot_be_found(
     ]
 
 
+@one_database
 async def test_a_file_whose_bytes_are_gone_fails_its_batch(house: House) -> None:
     house.start_scheduler()
     for composed in (False, True):
@@ -110,6 +116,7 @@ async def test_a_file_whose_bytes_are_gone_fails_its_batch(house: House) -> None
     assert error["code"] == "input_unavailable"
 
 
+@one_database
 async def test_limits_are_those_of_the_configuration(house: House) -> None:
     house.start_scheduler(limits=config.Limits(max_requests=3, max_batch_file_bytes=1000))
     many = await house.submit_lines(*[request_line(f"{n}", text="") for n in range(4)])
@@ -120,6 +127,7 @@ async def test_limits_are_those_of_the_configuration(house: House) -> None:
     await house.reached(fine, BatchStatus.IN_PROGRESS)
 
 
+@one_database
 async def test_an_endpoint_that_no_runner_of_the_model_has_fails_the_batch(
     house: House, runner: FakeRunner
 ) -> None:
@@ -152,6 +160,7 @@ async def test_a_model_once_announced_stays_known(house: House, runner: FakeRunn
     assert await accepted()
 
 
+@one_database
 async def test_a_file_of_several_parts_is_one_input(house: House) -> None:
     house.start_scheduler()
     text = b"".join(request_line(f"a{n}") for n in range(5))[:-1]
@@ -166,6 +175,7 @@ async def test_a_file_of_several_parts_is_one_input(house: House) -> None:
     assert batch.total == 5
 
 
+@one_database
 async def test_a_file_deleted_in_mid_run_is_not_missed(house: House, runner: FakeRunner) -> None:
     house.start_scheduler()
     file_id = await house.upload(request_line("a"))
@@ -180,6 +190,7 @@ async def test_a_file_deleted_in_mid_run_is_not_missed(house: House, runner: Fak
     assert (await house.ended(batch_id)).completed == 1
 
 
+@one_database
 async def test_a_scheduler_killed_in_mid_validation_leaves_nothing_behind(house: House) -> None:
     """The next one starts from the input; spools have no name and are gone with the process."""
     count = IN_THREAD_BYTES // 400
