@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from batch_common.db import Database
-from batch_common.errors import SchemaTooNewError
+from batch_common.errors import SchemaTooNewError, StartError
 from batch_common.logs import get_log
 
 log = get_log(__name__)
@@ -20,11 +22,21 @@ _ADVISORY_LOCK: Final = 0x766C6C6D62
 
 
 async def migrate(database: Database) -> None:
-    """Applies what is missing, one process at a time. Raises SchemaTooNewError."""
-    async with database.write() as conn:
-        if not database.is_sqlite:
-            await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-        await conn.run_sync(_upgrade)
+    """Applies what is missing, one process at a time.
+
+    Raises SchemaTooNewError, and StartError when the database cannot be reached or written.
+    """
+    try:
+        async with database.write() as conn:
+            if not database.is_sqlite:
+                await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+            await conn.run_sync(_upgrade)
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise StartError(
+            f"the database cannot be used ({reason}): check that it runs and takes connections, "
+            "and database.url (or, for SQLite, that the data directory can be written)"
+        ) from error
 
 
 def _upgrade(connection: Connection) -> None:

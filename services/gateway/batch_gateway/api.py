@@ -1,6 +1,7 @@
 """The HTTP application: routes, what they depend on, and the OpenAPI document."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -22,7 +23,6 @@ from batch_common.model_spec import served_names
 from batch_gateway import batches, files, health, models, progress, results, uploads
 from batch_gateway.auth import tenant_of
 from batch_gateway.batch_store import BatchStore
-from batch_gateway.completion_window import parse_windows
 from batch_gateway.edge import Edge
 from batch_gateway.errors import answer
 from batch_gateway.file_store import FileStore
@@ -44,9 +44,14 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def make_api(
-    config: Config, database: Database, bus: Bus, blobs: BlobStore, stop: asyncio.Event
+    config: Config,
+    windows: Mapping[str, int],
+    database: Database,
+    bus: Bus,
+    blobs: BlobStore,
+    stop: asyncio.Event,
 ) -> Parts:
-    """Open event streams end when `stop` is set. Raises ConfigError."""
+    """`windows`: seconds by completion window. Open event streams end when `stop` is set."""
     batch_store = BatchStore(database)
     file_store = FileStore(database, blobs)
     upload_store = UploadStore(database)
@@ -68,7 +73,7 @@ def make_api(
                 database=database,
                 blobs=blobs,
                 limits=config.limits,
-                windows=parse_windows(config.limits.completion_windows),
+                windows=windows,
                 batch_store=batch_store,
                 file_store=file_store,
                 upload_store=upload_store,

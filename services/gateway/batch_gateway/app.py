@@ -11,13 +11,15 @@ from batch_common.migrate import migrate
 from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_gateway.api import make_api
+from batch_gateway.completion_window import parse_windows
 from batch_gateway.server import listen, serve
 from batch_gateway.upload_sweep import UploadSweep
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Serves until `stop`, then drains. Raises ConfigError, StartError."""
-    # First of all, so that a taken port is known before anything is made.
+    # First of all, so that a wrong setting or a taken port is known before anything is made.
+    windows = parse_windows(config.limits.completion_windows)
     sockets = listen(config.gateway)
     folder = data_dir(config)
     blobs = open_blobs(config.blobs, folder)
@@ -25,7 +27,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     try:
         await migrate(database)
         async with connect_at_start(config.nats, "gateway", stop) as bus, Tasks(stop) as tasks:
-            api = make_api(config, database, bus, blobs, stop)
+            api = make_api(config, windows, database, bus, blobs, stop)
             tasks.spawn("relay", Relay(database, bus).run(stop))
             tasks.spawn("upload_sweep", UploadSweep(database, blobs).run(stop))
             tasks.spawn("progress", api.progress.run())

@@ -14,8 +14,10 @@ from prometheus_client import REGISTRY
 from batch_common import presence
 from batch_common.bus import connect
 from batch_common.config import Config, Gateway, Limits
+from batch_common.config import Database as DatabaseSettings
 from batch_common.errors import ConfigError, StartError
 from batch_common.events import ModelState, RunnerState
+from batch_common.secret import Secret
 from batch_gateway.app import run
 from batch_gateway.server import listen
 from support.gateway import LINE, make_batch, make_file
@@ -212,3 +214,13 @@ async def test_two_gateways_one_port() -> None:
         listen(Gateway(port=port))
     for sock in first:
         sock.close()
+
+
+async def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
+    url = Secret(f"postgresql://user:hidden@127.0.0.1:{free_port()}/x")
+    config = Config(
+        data_dir=str(tmp_path), database=DatabaseSettings(url=url), gateway=Gateway(port=0)
+    )
+    with pytest.raises(StartError, match=r"database\.url") as caught:
+        await run(config, asyncio.Event())
+    assert "hidden" not in str(caught.value)
