@@ -10,6 +10,8 @@ from batch_scheduler.rules import Body
 _NEAR: Final = 256
 _FAR: Final = 1024
 _ROLE: Final = b'"role"'
+# The first key of the first message ends before this, whatever white space there is.
+_FIRST_KEY: Final = 16
 # Bytes of English prose, or of JSON around it, to one token.
 _BYTES_PER_TOKEN: Final = 4
 # Output of a request that sets no limit of its own.
@@ -39,16 +41,16 @@ def _leading_bytes(prompt: bytes) -> int:
     Inside a JSON string the quotes of `"role"` would be escaped, so it is a key or a value here.
     """
     last = prompt.rfind(_ROLE)
-    if last < 0 or prompt.find(_ROLE, 0, 16) >= 0:
+    if last < 0 or _ROLE in prompt[:_FIRST_KEY]:
         return max(last, 0)
     return max(prompt.rfind(_ROLE, 0, last), 0)
 
 
 def estimate_tokens(prompt_bytes: int, body: Body) -> int:
     """Prompt and answer together, roughly: for shares and sizes, never for limits."""
-    for limit in (body.max_completion_tokens, body.max_tokens, body.max_output_tokens):
-        if type(limit) is int and limit > 0:
-            return min(prompt_bytes // _BYTES_PER_TOKEN + limit, _MOST_TOKENS)
+    limit = body.max_completion_tokens or body.max_tokens or body.max_output_tokens
+    if type(limit) is int and limit > 0:
+        return min(prompt_bytes // _BYTES_PER_TOKEN + limit, _MOST_TOKENS)
     return prompt_bytes // _BYTES_PER_TOKEN + _OUTPUT_TOKENS
 
 

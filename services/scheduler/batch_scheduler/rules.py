@@ -76,7 +76,8 @@ class RequestReader:
     """Reads lines that keep every rule; made once for a batch, called for each line."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self._endpoint = rules.endpoint
+        self._models = rules.models
         self._required = rules.required
 
     def read(self, line: bytes) -> tuple[Request, bytes] | None:
@@ -90,10 +91,10 @@ class RequestReader:
                 line.decode()
         except _UNREADABLE:
             return None
-        body, rules = request.body, self._rules
+        body = request.body
         if (
-            request.url != rules.endpoint
-            or body.model not in rules.models
+            request.url != self._endpoint
+            or body.model not in self._models
             or request.method != "POST"
             or body.stream is True
         ):
