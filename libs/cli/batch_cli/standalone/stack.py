@@ -24,9 +24,10 @@ _NATS_START_S: Final = 30.0
 _POLL_S: Final = 0.1
 _EXIT_KILLED: Final = 128 + signal.SIGINT
 _NATS_END_S: Final = 4.0
-# Seconds after the signal by which each has left: the gateway accepts no more, the runners hand
-# back what they hold, the scheduler records it, the sinks finish a delivery. Then NATS.
-_LEAVE: Final = (("gateway", 2.0), ("runner", 23.0), ("scheduler", 24.5), ("sinks", 25.5))
+# Seconds after the signal by which the next in line are asked: the gateway accepts no more, the
+# runners hand back what they hold, the scheduler records it, the sinks finish a delivery. Who is
+# there still at the end is killed. Then NATS.
+_LEAVE: Final = ((("gateway",), 2.0), (("runner",), 21.0), (("scheduler", "sinks"), 25.5))
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +90,8 @@ class Stack:
         if self._stopping:
             self._report.say("stopping: work in progress is handed back")
         began = time.monotonic()
-        for role, by_s in _LEAVE:
-            names = [name for name in self._children if name.startswith(role)]
+        for roles, by_s in _LEAVE:
+            names = [name for name in self._children if name.startswith(roles)]
             for name in names:
                 self._children[name].stop()
             await self._gone(names, began + by_s)
