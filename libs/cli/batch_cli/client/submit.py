@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,18 +54,14 @@ def first_endpoint(path: Path) -> str:
     """The `url` of the first request. Raises InputFileError."""
     try:
         with path.open("rb") as file:
-            line = next(
-                (
-                    line
-                    for line in iter(lambda: file.readline(_MAX_LINE_BYTES), b"")
-                    if line.strip()
-                ),
-                b"",
-            )
+            if file.read(len(BOM_UTF8)) != BOM_UTF8:
+                file.seek(0)
+            lines = iter(lambda: file.readline(_MAX_LINE_BYTES), b"")
+            line = next((line for line in lines if line.strip()), b"")
     except OSError as error:
         raise InputFileError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"), type=_Line).url
+        return msgspec.json.decode(line, type=_Line).url
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputFileError(
             f"the first request in {path} is no JSON object with a `url`: each line must be like "
