@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import sys
 from collections.abc import Iterable
 from typing import NoReturn, TypeAlias
 
@@ -48,8 +47,3 @@ def add_connection(parser: Parser) -> None:
         "(default: OPENAI_BASE_URL, else http://127.0.0.1:8000/v1)",
     )
     parser.add_argument("--api-key", help="default: OPENAI_API_KEY")
-
-
-def is_terminal() -> bool:
-    """Whether a person sees our standard error."""
-    return sys.stderr.isatty()

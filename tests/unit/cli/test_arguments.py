@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
+from batch_cli.commands import up
 from batch_cli.main import build_parser, main
 from batch_cli.one_shot.options import engine_options
 from batch_common.errors import ConfigError
+from batch_gpu_runner.engines.settings import ENGINES
 
 COMMANDS = {
     "up": (),
@@ -60,6 +62,10 @@ def test_abbreviations_are_not_guessed(capsys: pytest.CaptureFixture[str]) -> No
     assert left.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("error: unknown argument --data: did you mean --data-dir?")
+
+
+def test_the_engines_are_those_there_are() -> None:
+    assert up.ENGINES == ENGINES
 
 
 @pytest.mark.parametrize("runners", ["0", "-1", "many"])

@@ -8,7 +8,7 @@ import pytest
 
 from batch_cli.client.api import Api
 from batch_cli.client.batch import describe, error_lines, read_batch
-from batch_cli.client.display import LineDisplay, progress_line
+from batch_cli.client.display import LineDisplay, choose_display, progress_line
 from batch_cli.client.errors import BatchEndedError, UnreachableError
 from batch_cli.client.follow import event_data
 from batch_cli.client.meter import Meter, Rate, duration
@@ -57,6 +57,20 @@ def test_a_line_for_each_change_of_status_and_no_flood() -> None:
         "batch_1 in_progress 0/100 done, 0 failed",
         "batch_1 completed 100/100 done, 0 failed",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    stream = Terminal()
+    with choose_display(stream) as display:
+        for content in (batch("validating"), batch(done=40), batch("completed", 100)):
+            display.show(content)
+    assert "100/100" in stream.getvalue()
+    assert "completed" in stream.getvalue()
 
 
 def test_the_line_has_rates_and_time_left() -> None:

@@ -44,11 +44,6 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
 
-    @property
-    def pid(self) -> int | None:
-        """None while it does not run."""
-        return self._process.pid if self._process else None
-
     async def supervise(self, serving: asyncio.Event) -> None:
         """Returns after `stop`; raises StartError or ConfigError when it cannot go on."""
         short_lives = 0
