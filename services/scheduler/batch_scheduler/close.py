@@ -15,10 +15,10 @@ from batch_common.state import BatchStatus, ChunkState
 from batch_common.tables import batches, chunks, spans
 from batch_scheduler.commit import report, settle, settled_values
 from batch_scheduler.context import PASSING, AnyRow, Context
+from batch_scheduler.cut import Cut, advance, chunk_row, cut_span, open_span, open_spans
 from batch_scheduler.endings import Ending, end_batch
 from batch_scheduler.manifests import find_manifest
 from batch_scheduler.metrics import BATCHES
-from batch_scheduler.release import Cut, advance, chunk_row, cut_span, open_span, open_spans
 from batch_scheduler.salvage import Range, salvage
 
 log = get_log(__name__)
