@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 
 ## make test      linters, types and every test but the slow tier
 test: check
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 4 --dist loadscope
 
 ## make test-all  the slow tier: real vLLM, the built wheel
 test-all: $(INSTALLED)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 async def until(
     condition: Callable[[], bool | Awaitable[bool]],
     *,
-    within_s: float = 10,
+    within_s: float = 30,
     what: str = "the condition",
 ) -> None:
     """Returns once `condition` holds; fails the test after `within_s`."""

@@ -23,6 +23,12 @@ def chat(prompt: str, model: str = "sim") -> bytes:
     return msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": prompt}]})
 
 
+def brief(model: str) -> bytes:
+    """A real model goes on for as long as it is let."""
+    messages = [{"role": "user", "content": "hi"}]
+    return msgspec.json.encode({"model": model, "messages": messages, "max_tokens": 4})
+
+
 def logged(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
@@ -163,7 +169,7 @@ async def test_several_servers_of_several_models_stand_side_by_side(
     engine: Engine = make_engine("llamacpp", f"a={demo.path}", f"b={demo.path}", n_parallel="1")
     await engine.start()
     for model in ("a", "b"):
-        answer = await engine.post(CHAT, chat("hi", model), 60)
+        answer = await engine.post(CHAT, brief(model), 60)
         assert msgspec.json.decode(answer.body)["model"] == model
     assert engine.default_window == 4
     assert await engine.load() is not None
