@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 
 COMMAND = (sys.executable, "-m", "batch_cli")
+# Systems that start side by side would all find the usual port free, and one would get it.
+ANY_NATS_PORT = {"VLLM_BATCH_NATS__URL": "nats://127.0.0.1:0"}
 
 
 def vllm_batch(
@@ -73,4 +75,4 @@ def _words(process: psutil.Process) -> list[str]:
 
 def _environment(url: str | None) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "VLLM_BATCH_"))}
-    return kept | ({"OPENAI_BASE_URL": url} if url else {})
+    return kept | ANY_NATS_PORT | ({"OPENAI_BASE_URL": url} if url else {})

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from support.command_line import ANY_NATS_PORT
+
 SERVICES = ("gateway", "scheduler", "runner", "sinks")
 NATS = "nats-server"
 
@@ -97,7 +99,11 @@ def start(
     said = folder.parent / f"{folder.name}.stderr"
     with said.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [*command, "up", *options], stdout=subprocess.PIPE, stderr=errors, text=True
+            [*command, "up", *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **ANY_NATS_PORT},
         )
     assert process.stdout is not None
     line = process.stdout.readline()

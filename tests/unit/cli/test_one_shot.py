@@ -75,7 +75,8 @@ def test_a_private_system_shares_nothing(tmp_path: Path) -> None:
         gateway=Gateway(host="0.0.0.0", port=80, api_keys=ApiKeys({"k": "t"})),  # noqa: S104
     )
     ours = private(config, tmp_path, Secret("once"))
-    assert (ours.database, ours.blobs, ours.nats) == (Database(), Blobs(), Nats())
+    assert (ours.database, ours.blobs) == (Database(), Blobs())
+    assert ours.nats == Nats(url=Secret("nats://127.0.0.1:0"))
     assert (ours.gateway.host, ours.gateway.port) == ("127.0.0.1", 0)
     assert ours.gateway.api_keys == ApiKeys({"once": "default"})
     assert ours.limits.completion_windows == (WINDOW,)

@@ -74,6 +74,7 @@ def test_flags_go_before_file_and_environment(tmp_path: Path) -> None:
 def test_another_machines_nats_is_refused() -> None:
     assert nats_port(Nats()) == 4222
     assert nats_port(Nats(url=Secret("nats://localhost:4333"))) == 4333
+    assert nats_port(Nats(url=Secret("nats://127.0.0.1:0"))) == 0
     for url in ("nats://nats:4222", "nats://127.0.0.1:1,nats://127.0.0.1:2"):
         with pytest.raises(ConfigError, match="starts its own"):
             nats_port(Nats(url=Secret(url)))

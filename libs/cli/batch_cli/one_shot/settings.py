@@ -18,7 +18,7 @@ def private(config: Config, folder: Path, key: Secret) -> Config:
         config,
         data_dir=str(folder),
         database=Database(),
-        nats=Nats(server=config.nats.server),
+        nats=Nats(server=config.nats.server, url=Secret("nats://127.0.0.1:0")),
         blobs=Blobs(),
         sinks=Sinks(),
         metrics=Metrics(),

@@ -49,14 +49,17 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def nats_port(settings: Nats) -> int:
-    """The port that nats.url asks for. Raises ConfigError for another machine's server."""
+    """The port that nats.url asks for, 0 for any free one.
+
+    Raises ConfigError for another machine's server.
+    """
     url = urlsplit(settings.url.reveal())
     if "," in settings.url.reveal() or url.hostname not in LOOPBACK_HOSTS:
         raise ConfigError(
             "nats.url names a server of another machine, but this command starts its own: leave "
             "nats.url out, or start the services one by one (vllm-batch gateway, …)"
         )
-    return url.port or DEFAULT_NATS_PORT
+    return DEFAULT_NATS_PORT if url.port is None else url.port
 
 
 def effective(config: Config, folder: DataFolder, *, port: int, nats: int) -> Config:
