@@ -139,6 +139,15 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
         create_engine(EngineSettings(engine="llamacpp", state_dir=tmp_path, models=models))
 
 
+@pytest.mark.parametrize("engine", ["openai", "sim"])
+def test_two_upstream_models_of_one_name_are_refused(engine: str, tmp_path: Path) -> None:
+    settings = EngineSettings(
+        engine=engine, state_dir=tmp_path, models=("m=a", "m=b"), base_url="http://127.0.0.1:1/v1"
+    )
+    with pytest.raises(EngineOptionError, match="same name"):
+        create_engine(settings)
+
+
 def test_vllm_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(EngineOptionError, match="--model"):
         create_engine(EngineSettings(engine="vllm", state_dir=tmp_path))

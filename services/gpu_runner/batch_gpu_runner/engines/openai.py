@@ -24,7 +24,7 @@ from batch_gpu_runner.engines.base import (
 from batch_gpu_runner.engines.client import EngineClient
 from batch_gpu_runner.engines.load_metrics import VLLM, read_load
 from batch_gpu_runner.engines.rename import model_of, rename_model
-from batch_gpu_runner.engines.settings import EngineSettings, ModelSpec, parse_upstream
+from batch_gpu_runner.engines.settings import EngineSettings, ModelSpec, parse_upstreams
 
 DEFAULT_WINDOW = 64
 # An endpoint that lists more than this is a catalogue to choose from.
@@ -40,7 +40,7 @@ class OpenAIEngine:
         _check_address(settings.base_url)
         self._settings = settings
         self._served = _endpoints(settings.options)
-        self._specs = tuple(parse_upstream(text) for text in settings.models)
+        self._specs = parse_upstreams(settings.models)
         self._has_metrics: bool | None = None
         self._upstream = {s.name: s.source for s in self._specs if s.name != s.source}
         key = settings.api_key.reveal()

@@ -10,7 +10,13 @@ from batch_gpu_runner.engines.demo_model import INSTALL, demo_model
 from batch_gpu_runner.engines.llamacpp import llamacpp_engine
 from batch_gpu_runner.engines.managed import ManagedEngine
 from batch_gpu_runner.engines.openai import OpenAIEngine
-from batch_gpu_runner.engines.settings import ENGINES, EngineSettings, ModelSpec, parse_model
+from batch_gpu_runner.engines.settings import (
+    ENGINES,
+    EngineSettings,
+    ModelSpec,
+    check_distinct,
+    parse_model,
+)
 from batch_gpu_runner.engines.several import SeveralEngines
 from batch_gpu_runner.engines.sim.engine import sim_engine
 from batch_gpu_runner.engines.vllm import vllm_engine
@@ -44,12 +50,7 @@ def create_engine(settings: EngineSettings) -> Engine:
 
 def _one_each(settings: EngineSettings, make: MakeManaged) -> Engine:
     specs = tuple(parse_model(text) for text in settings.models) or (_default_model(settings),)
-    names = [spec.name for spec in specs]
-    if len(set(names)) < len(names):
-        raise EngineOptionError(
-            f"two models have the same name among {', '.join(names)}: "
-            "give them others as NAME=PATH_OR_HUB_ID"
-        )
+    check_distinct(specs)
     engines = tuple(make(settings, spec) for spec in specs)
     return engines[0] if len(engines) == 1 else SeveralEngines(engines)
 

@@ -93,6 +93,23 @@ def parse_upstream(text: str) -> ModelSpec:
     return ModelSpec(_checked_name(name or source, text), source)
 
 
+def parse_upstreams(texts: tuple[str, ...]) -> tuple[ModelSpec, ...]:
+    """Each as `parse_upstream` reads it. Raises EngineOptionError, also for a name given twice."""
+    specs = tuple(parse_upstream(text) for text in texts)
+    check_distinct(specs)
+    return specs
+
+
+def check_distinct(specs: tuple[ModelSpec, ...]) -> None:
+    """Raise EngineOptionError when requests could mean either of two models."""
+    names = [spec.name for spec in specs]
+    if len(set(names)) < len(names):
+        raise EngineOptionError(
+            f"two models have the same name among {', '.join(names)}: "
+            "give them others as NAME=PATH_OR_HUB_ID"
+        )
+
+
 def parse_options(pairs: tuple[str, ...]) -> dict[str, str]:
     """`key=value` each, the value verbatim; raises EngineOptionError for anything else."""
     options: dict[str, str] = {}

@@ -8,7 +8,7 @@ import msgspec
 from batch_gpu_runner.engines.base import ENDPOINTS
 from batch_gpu_runner.engines.load_metrics import VLLM
 from batch_gpu_runner.engines.managed import ManagedEngine, Recipe
-from batch_gpu_runner.engines.settings import EngineSettings, parse_upstream
+from batch_gpu_runner.engines.settings import EngineSettings, parse_upstreams
 from batch_gpu_runner.engines.sim.options import parse_sim_options
 
 DEFAULT_MODEL = "sim"
@@ -18,7 +18,7 @@ _ADVICE = "It needs no model and no GPU: its options are most likely the cause."
 
 def sim_engine(settings: EngineSettings) -> ManagedEngine:
     """One server for all models. Raises EngineOptionError for an unknown option."""
-    models = tuple(parse_upstream(text).name for text in settings.models) or (DEFAULT_MODEL,)
+    models = tuple(spec.name for spec in parse_upstreams(settings.models)) or (DEFAULT_MODEL,)
     options = parse_sim_options(settings.options)
     if options.request_log is not None:
         log = str(Path(options.request_log).absolute())
