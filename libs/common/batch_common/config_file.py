@@ -40,7 +40,7 @@ def parse_config(tree: Mapping[str, Any], where: str) -> Config:
     try:
         return msgspec.convert(tree, Config, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(f"{where}: {error}; docs/CONFIGURATION.md lists every key") from error
 
 
 def dump_config(config: Config) -> str:
