@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
     ValidationException,
@@ -112,6 +113,8 @@ def to_api_error(error: Exception, method: str, path: str) -> ApiError:
     match error:
         case ApiError():
             return error
+        case InternalServerException(detail="client disconnected prematurely"):
+            return ClientGoneError()  # Litestar's words where a body that it reads ends too early
         case HTTPException():
             return _of_http(error, method, path)
         case MultipartError():
