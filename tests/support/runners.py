@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from batch_common.config import Config, Runner
 from batch_common.presence import present
@@ -105,3 +106,15 @@ async def running(nats: NatsProcess, folder: Path) -> AsyncIterator[Runners]:
 async def ready_runners(bus: Any) -> int:
     """How many announce themselves as ready."""
     return sum(state.status == "ready" for state in await present(bus))
+
+
+def engines(folder: Path) -> list[psutil.Process]:
+    """The simulated engines below this process whose files are in `folder`."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = child.cmdline()
+            module = words[words.index("-m") + 1] if "-m" in words else ""
+            if module == "batch_gpu_runner.engines.sim" and str(folder) in " ".join(words):
+                found.append(child)
+    return found
