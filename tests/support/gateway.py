@@ -40,7 +40,7 @@ async def make_batch(http: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
 
 async def set_batch(database: Database, batch_id: str, **values: Any) -> None:
     """What the scheduler does to the row of a batch."""
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(update(batches).where(batches.c.id == batch_id).values(**values))
 
 
@@ -66,7 +66,7 @@ async def add_chunk(database: Database, batch_id: str, **values: Any) -> str:
         "released_at": clock.now(),
         **values,
     }
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(insert(chunks).values(**row))
     return str(row["id"])
 

@@ -14,9 +14,10 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, from_url
 
+from batch_common import crash_points
 from batch_common.config import Blobs
 from batch_common.errors import BlobNotFoundError, BlobUnavailableError, ConfigError
-from batch_common.keys import check_key
+from batch_common.keys import check_key, kind_of
 from batch_common.local_put import LocalPut
 
 WINDOW_BYTES: Final = 1 << 20
@@ -71,9 +72,14 @@ class BlobStore:
         a key that leaves the store.
         """
         check_key(key)
+        point = f"put {kind_of(key)}"
+        await crash_points.before(point)
         if self._local is not None:
-            return await self._local.put(key, data)
-        return await self._put_remote(key, data)
+            size = await self._local.put(key, data)
+        else:
+            size = await self._put_remote(key, data)
+        await crash_points.after(point)
+        return size
 
     async def get(self, key: str) -> bytes:
         """The whole object: for small ones. Raises BlobNotFoundError, BlobUnavailableError."""
@@ -139,12 +145,15 @@ class BlobStore:
     async def delete(self, keys: Sequence[str]) -> None:
         """Absent keys are fine."""
         for key in keys:
+            point = f"delete {kind_of(key)}"
+            await crash_points.before(point)
             try:
                 await obstore.delete_async(self._store, key)
             except (NotFoundError, FileNotFoundError):
                 continue
             except (BaseError, OSError) as error:
                 raise _unavailable("delete", key, error) from error
+            await crash_points.after(point)
 
     async def _put_remote(self, key: str, data: bytes | AsyncIterator[bytes]) -> int:
         counted = _Counted(data) if not isinstance(data, bytes) else None

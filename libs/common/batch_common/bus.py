@@ -18,10 +18,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from batch_common import crash_points
 from batch_common.cloudevents import MESSAGE_ID
 from batch_common.config import Nats
 from batch_common.errors import BusUnavailableError, ConfigError, StartError
 from batch_common.logs import get_log
+from batch_common.subjects import event_of
 from batch_common.tasks import wait_any
 from batch_common.topology import ensure_topology
 
@@ -75,7 +77,9 @@ class Bus:
         self, subject: str, body: bytes, message_id: str, headers: Mapping[str, str]
     ) -> Published:
         """Returns once the stream has it; a repeat of `message_id` or of a full subject is fine."""
+        point = f"publish {event_of(subject)}"
         with bus_errors(f"publish on {subject}"):
+            await crash_points.before(point)
             try:
                 ack = await self.js.publish(
                     subject, body, timeout=_REQUEST_S, headers={**headers, MESSAGE_ID: message_id}
@@ -90,6 +94,7 @@ class Bus:
                 await ensure_topology(self.js, self._replicas)
                 raise
             created = await self._stream_created(ack.stream)
+            await crash_points.after(point)
             return Published(created, ack.seq, bool(ack.duplicate))
 
     async def _stream_created(self, stream: str) -> str:
@@ -121,7 +126,9 @@ class Bus:
     async def ask(self, subject: str, body: bytes, timeout_s: float) -> bytes:
         """Request and reply."""
         with bus_errors(f"ask {subject}"):
+            await crash_points.before(f"ask {subject}")
             reply: Msg = await self.client.request(subject, body, timeout=timeout_s)
+            await crash_points.after(f"ask {subject}")
             return bytes(reply.data)
 
     @asynccontextmanager
@@ -138,7 +145,9 @@ class Bus:
             with bus_errors(f"answer {subject}"):
                 body = await answer(message.data)
                 if body is not None:
+                    await crash_points.before(f"answer {subject}")
                     await message.respond(body)
+                    await crash_points.after(f"answer {subject}")
 
         async def on_message(message: Msg) -> None:
             task = asyncio.create_task(reply(message), name=f"answer {subject}")

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from batch_common import config
+from batch_common import config, crash_points
 from batch_common.errors import ConfigError
 
 _BUSY_TIMEOUT_S: Final = 30
@@ -43,11 +43,17 @@ class Database:
             yield conn
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits at the end of the block and rolls back on exceptions."""
+    async def write(self, what: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end of the block and rolls back on exceptions.
+
+        `what` names it among the crash points, as `commit <what>`.
+        """
+        point = f"commit {what}"
         async with self._turn, self._writer.begin() as conn:
             yield conn
             marked = conn.info.pop(_OUTBOX_MARK, False)
+            await crash_points.before(point)
+        await crash_points.after(point)
         if marked:
             self.committed.set()
 

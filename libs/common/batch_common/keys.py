@@ -1,6 +1,9 @@
 """Keys of the blob store. Every one is made here."""
 
 from pathlib import PurePosixPath
+from typing import Final
+
+_KINDS: Final = {"files": "file", "uploads": "upload part", "plans": "plan", "results": "results"}
 
 
 def check_key(key: str) -> None:
@@ -8,6 +11,15 @@ def check_key(key: str) -> None:
     parts = PurePosixPath(key).parts
     if not parts or parts[0] == "/" or ".." in parts:
         raise ValueError(f"not a blob key: {key!r}")
+
+
+def kind_of(key: str) -> str:
+    """What kind of object lies there: `file`, `plan`, `segment`, …; `object` for a stranger's."""
+    folder, _, rest = key.partition("/")
+    if folder == "chunks":
+        name = rest.rpartition("/")[2]
+        return "segment" if is_segment(key) else f"chunk {name.partition('.')[0]}"
+    return _KINDS.get(folder, "object")
 
 
 def file_content(file_id: str) -> str:

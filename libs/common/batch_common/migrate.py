@@ -27,7 +27,7 @@ async def migrate(database: Database) -> None:
     Raises SchemaTooNewError, and StartError when the database cannot be reached or written.
     """
     try:
-        async with database.write() as conn:
+        async with database.write("migrate") as conn:
             if not database.is_sqlite:
                 await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
             await conn.run_sync(_upgrade)

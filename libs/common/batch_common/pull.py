@@ -10,6 +10,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from batch_common import crash_points
 from batch_common.bus import Bus, bus_errors
 from batch_common.cloudevents import EVENT_ID
 from batch_common.errors import BusUnavailableError, TransientError
@@ -86,9 +87,13 @@ class Delivery:
         with bus_errors("settle a message"):
             match outcome:
                 case Done():
+                    await crash_points.before(f"ack {self._puller.stream}")
                     await self._message.ack_sync(timeout=5)
+                    await crash_points.after(f"ack {self._puller.stream}")
                 case Again(delay_s=delay_s):
+                    await crash_points.before(f"nak {self._puller.stream}")
                     await self._message.nak(delay=delay_s)
+                    await crash_points.after(f"nak {self._puller.stream}")
         return True
 
 
@@ -120,6 +125,10 @@ class Puller:
                 return None
             await self._unbind()
             raise
+
+    @property
+    def stream(self) -> str:
+        return self._consumer.stream
 
     async def is_current(self, stream_created: str) -> bool:
         """Whether the stream is still the one a delivery came from."""

@@ -100,7 +100,7 @@ class Relay:
             any_old = (await conn.execute(select(outbox.c.id).where(old).limit(1))).first()
         if not (any_lost or any_old):
             return False
-        async with self._database.write() as conn:
+        async with self._database.write("outbox audit") as conn:
             await conn.execute(delete(outbox).where(old))
             again = await conn.execute(
                 update(outbox).where(*lost).values(sent_at=None, claimed_until=0.0)
@@ -121,7 +121,7 @@ class Relay:
         async with self._database.read() as conn:
             if (await conn.execute(waiting.limit(1))).first() is None:
                 return []
-        async with self._database.write() as conn:
+        async with self._database.write("outbox claim") as conn:
             claimed = await conn.execute(
                 update(outbox)
                 .where(outbox.c.id.in_(waiting.with_for_update(skip_locked=True)))
@@ -141,7 +141,7 @@ class Relay:
 
     async def _release(self, ids: list[str]) -> None:
         """Lets go of what could not be sent, so that it need not wait for the claim to run out."""
-        async with self._database.write() as conn:
+        async with self._database.write("outbox release") as conn:
             await conn.execute(
                 update(outbox)
                 .where(outbox.c.id.in_(ids), outbox.c.sent_at.is_(None))
@@ -158,5 +158,5 @@ class Relay:
                 sent_at=clock.now(), stream_created=bindparam("created"), seq=bindparam("number")
             )
         )
-        async with self._database.write() as conn:
+        async with self._database.write("outbox sent") as conn:
             await conn.execute(statement, sent)

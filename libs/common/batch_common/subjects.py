@@ -48,6 +48,12 @@ def dead(sink: str) -> str:
     return f"dead.{sink}"
 
 
+def event_of(subject: str) -> str:
+    """What is told on a subject, without the model, chunk or sink it is about."""
+    first, _, rest = subject.partition(".")
+    return first if first == "dead" else f"{first}.{rest.partition('.')[0]}"
+
+
 def runner_durable(model: str) -> str:
     """The name of that consumer."""
     return f"runner-{model_token(model)}"

@@ -46,7 +46,7 @@ class BatchStore:
             )
             .returning(*batches.c)
         )
-        async with self._database.write() as conn:
+        async with self._database.write("batch create") as conn:
             row = (await conn.execute(statement)).one()
             await _announce(conn, BatchSubmitted, row, at)
         return to_batch(row, None)
@@ -74,7 +74,7 @@ class BatchStore:
 
     async def cancel(self, tenant: str, batch_id: str) -> Batch:
         """Asks for cancellation; asking again is fine. Raises ApiError (404, 409)."""
-        async with self._database.write() as conn:
+        async with self._database.write("batch cancel") as conn:
             row = await _row(conn, tenant, batch_id, lock=True)
             status = BatchStatus(row.status)
             if BatchStatus.CANCELLING in BATCH_MOVES.get(status, ()):

@@ -37,7 +37,7 @@ class FileStore:
     async def begin(self, file_id: str, tenant: str, created_at: int) -> str:
         """Notes that bytes are about to be written; returns the key they belong under."""
         key = keys.file_content(file_id)
-        async with self._database.write() as conn:
+        async with self._database.write("file begin") as conn:
             await conn.execute(
                 insert(files).values(
                     id=file_id,
@@ -55,7 +55,7 @@ class FileStore:
 
     async def publish(self, file_id: str, draft: Draft) -> File:
         """Makes a begun file visible."""
-        async with self._database.write() as conn:
+        async with self._database.write("file publish") as conn:
             return await publish_file(conn, file_id, draft)
 
     async def discard(self, file_id: str) -> None:
@@ -65,7 +65,7 @@ class FileStore:
             if (await conn.execute(select(files.c.id).where(*hidden))).first() is None:
                 return
         await self._blobs.delete([keys.file_content(file_id)])
-        async with self._database.write() as conn:
+        async with self._database.write("file discard") as conn:
             await conn.execute(delete(files).where(*hidden))
 
     async def find(self, tenant: str, file_id: str) -> File | None:
@@ -111,7 +111,7 @@ class FileStore:
             .where(files.c.id == file_id, files.c.tenant == tenant, _visible())
             .values(deleted_at=clock.timestamp())
         )
-        async with self._database.write() as conn:
+        async with self._database.write("file delete") as conn:
             return (await conn.execute(statement)).rowcount == 1
 
     async def _row(self, tenant: str, file_id: str) -> Row[Any] | None:

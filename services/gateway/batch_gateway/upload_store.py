@@ -50,7 +50,7 @@ class UploadStore:
             "created_at": created_at,
             "expires_at": created_at + LIFETIME_S,
         }
-        async with self._database.write() as conn:
+        async with self._database.write("upload create") as conn:
             row = await conn.execute(insert(uploads).values(**values).returning(*uploads.c))
             return to_upload(row.one())
 
@@ -65,7 +65,7 @@ class UploadStore:
         """Raises ApiError when the upload ended while the part's bytes came in."""
         created_at = clock.timestamp()
         values = {"id": part_id, "upload_id": upload_id, "created_at": created_at}
-        async with self._database.write() as conn:
+        async with self._database.write("upload part") as conn:
             await _pending(conn, tenant, upload_id, lock=True)
             await conn.execute(insert(upload_parts).values(**values, bytes=size, blob_key=key))
         return UploadPart(id=part_id, created_at=created_at, upload_id=upload_id)
@@ -87,14 +87,14 @@ class UploadStore:
 
     async def complete(self, tenant: str, upload_id: str, file_id: str, draft: Draft) -> Upload:
         """The upload ends and its file appears in one transaction. Raises ApiError."""
-        async with self._database.write() as conn:
+        async with self._database.write("upload complete") as conn:
             await _pending(conn, tenant, upload_id, lock=True)
             row = await _end(conn, upload_id, COMPLETED, file_id)
             file = await publish_file(conn, file_id, draft)
         return msgspec.structs.replace(to_upload(row), file=file)
 
     async def cancel(self, tenant: str, upload_id: str) -> Upload:
-        async with self._database.write() as conn:
+        async with self._database.write("upload cancel") as conn:
             await _pending(conn, tenant, upload_id, lock=True)
             return to_upload(await _end(conn, upload_id, CANCELLED, None))
 

@@ -57,7 +57,7 @@ class UploadSweep:
         kept = await self._named_by_file(row.file_id)
         found = await self._blobs.list(keys.upload_prefix(row.id))
         await self._blobs.delete([blob.key for blob in found if blob.key not in kept])
-        async with self._database.write() as conn:
+        async with self._database.write("upload sweep") as conn:
             await conn.execute(delete(upload_parts).where(upload_parts.c.upload_id == row.id))
             await conn.execute(delete(uploads).where(uploads.c.id == row.id))
         log.debug("upload_swept", upload=row.id, status=row.status)

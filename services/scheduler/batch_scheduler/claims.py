@@ -55,7 +55,7 @@ class Claims:
                 **_progress(claim),
             )
         )
-        async with self._database.write() as conn:
+        async with self._database.write("claim take") as conn:
             if (await conn.execute(statement)).rowcount:
                 return ClaimAnswer("go")
         async with self._database.read() as conn:
@@ -70,7 +70,7 @@ class Claims:
             chunks.c.attempt == claim.attempt,
             chunks.c.state == ChunkState.RELEASED,
         )
-        async with self._database.write() as conn:
+        async with self._database.write("claim let go") as conn:
             await conn.execute(
                 update(chunks).where(mine).values(claimed_until=None, **_progress(claim))
             )

@@ -61,7 +61,7 @@ async def _close_batch(context: Context, batch: AnyRow) -> bool:
 
 async def _expire_unplanned(context: Context, batch: AnyRow) -> None:
     ending, sinks = Ending(status=BatchStatus.EXPIRED), context.config.sinks
-    async with context.database.write() as conn:
+    async with context.database.write("batch expire unplanned") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), sinks)
     if ended:
         BATCHES.labels(BatchStatus.EXPIRED).inc()
@@ -120,7 +120,7 @@ async def _insert_closed(
     context: Context, batch: AnyRow, cut: Cut, manifest: Manifest, key: str
 ) -> bool:
     """A chunk that is closed from the start. False: another scheduler was first."""
-    async with context.database.write() as conn:
+    async with context.database.write("chunk close unreleased") as conn:
         if not await advance(conn, cut, BatchStatus(batch.status)):
             return False
         numbered = await conn.execute(

@@ -67,7 +67,7 @@ async def settle(context: Context, chunk: AnyRow, manifest: Manifest, manifest_k
     """
     target = ChunkState.CLOSED if manifest.unfinished else ChunkState.COMMITTED
     try:
-        async with context.database.write() as conn:
+        async with context.database.write("chunk settle") as conn:
             number = (await conn.execute(_counted(chunk.batch_id, manifest))).scalar_one()
             values = settled_values(manifest, manifest_key, number)
             if not await move_chunk(conn, chunk.id, ChunkState.RELEASED, target, **values):

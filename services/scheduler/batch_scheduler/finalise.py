@@ -66,7 +66,7 @@ async def _finalise_one(context: Context, batch: AnyRow) -> None:
 async def _gather(context: Context, batch: AnyRow) -> None:
     """To finalizing, and on from there; what cancels in between finds its way by the next look."""
     source, target = BatchStatus.IN_PROGRESS, BatchStatus.FINALIZING
-    async with context.database.write() as conn:
+    async with context.database.write("batch finalise") as conn:
         if not await move_batch(conn, batch.id, source, target, clock.timestamp()):
             return
         moved = (await conn.execute(select(batches).where(batches.c.id == batch.id))).one()
@@ -88,7 +88,7 @@ async def _end(context: Context, batch: AnyRow, status: BatchStatus) -> None:
         # A validation that was cut off may have left a plan that no span tells of.
         await context.blobs.delete([plan_input(batch.id), plan_index(batch.id)])
     ending = Ending(status=status, output=output, errors=errors)
-    async with context.database.write() as conn:
+    async with context.database.write("batch end") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), context.config.sinks)
     if ended:
         BATCHES.labels(status).inc()

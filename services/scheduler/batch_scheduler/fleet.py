@@ -72,7 +72,7 @@ class Fleet:
         stale = [name for name in self._present if seen.get(name, now) < now - _REFRESH_S]
         if not fresh and not stale:
             return
-        async with database.write() as conn:
+        async with database.write("model seen") as conn:
             for name in fresh:
                 row = {"name": name, "first_seen": now, "last_seen": now}
                 await conn.execute(insert(models).values(row))

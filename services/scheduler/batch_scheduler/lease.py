@@ -59,14 +59,14 @@ class Lease:
     async def give_back(self) -> None:
         """A standby may take over at once."""
         mine = (leases.c.name == NAME, leases.c.holder == self._holder)
-        async with self._database.write() as conn:
+        async with self._database.write("lease give back") as conn:
             await conn.execute(update(leases).where(*mine).values(until=0.0))
 
     async def _take(self) -> bool:
         now = self._now()
         mine = leases.c.holder == self._holder
         epoch = case((mine, leases.c.epoch), else_=leases.c.epoch + 1)
-        async with self._database.write() as conn:
+        async with self._database.write("lease take") as conn:
             renewed = await conn.execute(
                 update(leases)
                 .where(leases.c.name == NAME, or_(mine, leases.c.until < now))

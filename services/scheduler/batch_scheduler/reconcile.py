@@ -87,7 +87,7 @@ async def _offer_again(context: Context, chunk: AnyRow) -> bool:
         )
         .values(generation=generation, released_at=now)
     )
-    async with context.database.write() as conn:
+    async with context.database.write("chunk offer again") as conn:
         if not (await conn.execute(statement)).rowcount:
             return False
         await offer(

@@ -108,7 +108,7 @@ class Releaser:
     async def _hand_out(self, cuts: list[Cut]) -> int:
         """How many of them nobody else has handed out first."""
         released = 0
-        async with self._context.database.write() as conn:
+        async with self._context.database.write("chunk release") as conn:
             for cut in cuts:
                 if await advance(conn, cut, BatchStatus.IN_PROGRESS):
                     await _insert(conn, cut)

@@ -41,7 +41,7 @@ async def _sweep_chunks(context: Context) -> bool:
     for chunk in settled:
         await _sweep_chunk(context, chunk)
     ids = [chunk.id for chunk in settled]
-    async with context.database.write() as conn:
+    async with context.database.write("chunk swept") as conn:
         await conn.execute(
             update(chunks).where(chunks.c.id.in_(ids)).values(swept_at=clock.timestamp())
         )
@@ -67,7 +67,7 @@ async def _sweep_plans(context: Context) -> bool:
     for batch_id in ended:
         await context.blobs.delete([plan_input(batch_id), plan_index(batch_id)])
     if ended:
-        async with context.database.write() as conn:
+        async with context.database.write("plan swept") as conn:
             await conn.execute(delete(spans).where(spans.c.batch_id.in_(ended)))
     return len(ended) == _AT_ONCE
 
@@ -118,7 +118,7 @@ async def _purge(context: Context, file: AnyRow) -> None:
     except BlobNotFoundError:
         log.info("file_already_gone", file=file.id)
     await context.blobs.delete([file.blob_key])
-    async with context.database.write() as conn:
+    async with context.database.write("file purged") as conn:
         await conn.execute(
             update(files).where(files.c.id == file.id).values(purged_at=clock.timestamp())
         )

@@ -199,7 +199,7 @@ async def _start(context: Context, batch: AnyRow, plan: Sequence[SpanPlan]) -> N
     )
     model = models.pop() if len(models) == 1 else None
     source, target = BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS
-    async with context.database.write() as conn:
+    async with context.database.write("batch start") as conn:
         if not await move_batch(conn, batch.id, source, target, at, total=total, model=model):
             return
         await conn.execute(insert(spans), [_span_row(batch.id, n, s) for n, s in enumerate(plan)])
@@ -227,7 +227,7 @@ def _span_row(batch_id: str, ordinal: int, span: SpanPlan) -> dict[str, object]:
 async def fail(context: Context, batch: AnyRow, found: Sequence[Problem]) -> None:
     problems = [msgspec.to_builtins(problem) for problem in found]
     ending = Ending(status=BatchStatus.FAILED, problems=problems)
-    async with context.database.write() as conn:
+    async with context.database.write("batch fail") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), context.config.sinks)
     if ended:
         BATCHES.labels(BatchStatus.FAILED).inc()

@@ -50,7 +50,7 @@ class Deliveries:
         async with self._database.read() as conn:
             if (await conn.execute(due.limit(1))).first() is None:
                 return []
-        async with self._database.write() as conn:
+        async with self._database.write("delivery claim") as conn:
             claimed = await conn.execute(
                 update(deliveries)
                 .where(
@@ -64,13 +64,13 @@ class Deliveries:
 
     async def delivered(self, item: Item) -> bool:
         """True also when the claim ran out meanwhile: the receiver has it all the same."""
-        async with self._database.write() as conn:
+        async with self._database.write("delivery delivered") as conn:
             return await _move(
                 conn, item, DeliveryState.DELIVERED, delivered_at=clock.timestamp(), last_error=None
             )
 
     async def skipped(self, item: Item) -> bool:
-        async with self._database.write() as conn:
+        async with self._database.write("delivery skipped") as conn:
             return await _move(conn, item, DeliveryState.SKIPPED)
 
     async def again(self, item: Item, error: str, delay_s: float) -> bool:
@@ -86,13 +86,13 @@ class Deliveries:
                 next_at=clock.now() + delay_s, claimed_until=None, last_error=error[:_ERROR_CHARS]
             )
         )
-        async with self._database.write() as conn:
+        async with self._database.write("delivery again") as conn:
             return (await conn.execute(statement)).rowcount == 1
 
     async def failed(self, item: Item, error: str) -> bool:
         """Gives the delivery up, with a message on `dead.<sink>`; False as for `again`."""
         text = error[:_ERROR_CHARS]
-        async with self._database.write() as conn:
+        async with self._database.write("delivery failed") as conn:
             moved = await _move(conn, item, DeliveryState.FAILED, own_attempt=True, last_error=text)
             if moved:
                 await add_delivery_failed(conn, _failure(item, text), "sinks")

@@ -37,7 +37,7 @@ from batch_common.tables import models
 async def main():
     database = open_database(Database(url=Secret(sys.argv[1])), Path(sys.argv[2]))
     for _ in range(int(sys.argv[3])):
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             statement = select(models.c.last_seen).where(models.c.name == "counter")
             if not database.is_sqlite:
                 statement = statement.with_for_update()
@@ -80,7 +80,7 @@ async def test_two_processes_lose_no_update(
     database: Database, database_settings: config.Database, tmp_path: Path
 ) -> None:
     """With deferred SQLite transactions both read the same value and one update is lost."""
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(insert(models).values(name="counter", first_seen=0, last_seen=0))
     await in_processes(COUNT_UP, 2, database_settings.url.reveal(), str(tmp_path), "150")
     async with database.read() as conn:
@@ -88,11 +88,11 @@ async def test_two_processes_lose_no_update(
 
 
 async def test_tasks_of_one_process_lose_no_update(database: Database) -> None:
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(insert(models).values(name="counter", first_seen=0, last_seen=0))
 
     async def count_up() -> None:
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             statement = select(models.c.last_seen)
             if not database.is_sqlite:
                 statement = statement.with_for_update()
@@ -106,7 +106,7 @@ async def test_tasks_of_one_process_lose_no_update(database: Database) -> None:
 
 
 async def test_reads_go_on_beside_a_write(database: Database) -> None:
-    async with database.write() as writing:
+    async with database.write("in a test") as writing:
         await writing.execute(insert(models).values(name="m", first_seen=0, last_seen=0))
         async with asyncio.timeout(5), database.read() as conn:
             assert (await conn.execute(select(models))).all() == []
@@ -114,7 +114,7 @@ async def test_reads_go_on_beside_a_write(database: Database) -> None:
 
 async def test_an_exception_rolls_back(database: Database) -> None:
     async def fail() -> None:
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             await conn.execute(insert(models).values(name="m", first_seen=0, last_seen=0))
             raise LookupError
 
@@ -126,7 +126,7 @@ async def test_an_exception_rolls_back(database: Database) -> None:
 
 async def test_sqlite_is_set_to_keep_what_it_commits(tmp_path: Path) -> None:
     database = open_database(config.Database(), tmp_path)
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         found = [
             (await conn.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
             for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
@@ -184,7 +184,7 @@ async def test_processes_that_migrate_at_once_take_turns(
 
 
 async def test_a_newer_schema_is_left_alone(database: Database) -> None:
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaTooNewError, match=r"'9999'.*newer release"):
         await migrate(database)
@@ -223,12 +223,12 @@ CHUNK: Mapping[str, object] = {
 
 async def test_of_many_that_move_a_batch_one_wins(database: Database) -> None:
     """Race: cancel, expire and finalise at once."""
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(insert(batches).values(**BATCH))
     targets = [BatchStatus.CANCELLING, BatchStatus.EXPIRED, BatchStatus.FINALIZING] * 4
 
     async def move(target: BatchStatus) -> bool:
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             return await move_batch(conn, "batch_1", BatchStatus.IN_PROGRESS, target, 7)
 
     won = await asyncio.gather(*map(move, targets))
@@ -242,11 +242,11 @@ async def test_of_many_that_move_a_batch_one_wins(database: Database) -> None:
 
 
 async def test_a_second_commit_of_a_chunk_changes_nothing(database: Database) -> None:
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(insert(chunks).values(**CHUNK))
 
     async def commit(attempt: int) -> bool:
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             return await move_chunk(
                 conn,
                 "chunk_1",
@@ -263,5 +263,5 @@ async def test_a_second_commit_of_a_chunk_changes_nothing(database: Database) ->
 
 
 async def test_a_batch_that_is_not_there_is_not_moved(database: Database) -> None:
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         assert not await move_batch(conn, "batch_0", BatchStatus.VALIDATING, BatchStatus.FAILED, 1)

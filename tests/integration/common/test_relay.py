@@ -26,7 +26,7 @@ DAY_S = 86400.0
 
 async def submit(database: Database, batches: int = 1) -> list[str]:
     made = []
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         for _ in range(batches):
             event = BatchSubmitted(
                 batch_id=new_id("batch_"),
@@ -51,7 +51,7 @@ async def unsent(database: Database) -> int:
 
 
 async def change(database: Database, **values: Any) -> None:
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(update(outbox).values(**values))
 
 
@@ -94,7 +94,7 @@ async def test_what_is_rolled_back_is_not(database: Database, bus: Bus) -> None:
         pass
 
     async def fail() -> None:
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             event = BatchSubmitted(
                 batch_id="batch_1", tenant="t", endpoint="/v1/x", input_file_id="f", at=1
             )
@@ -194,7 +194,7 @@ async def test_a_stream_that_lost_its_end_gets_it_again(database: Database, bus:
     relay = Relay(database, bus)
     await relay.send_page()
     last = (await rows(database))[1].id
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(update(outbox).where(outbox.c.id == last).values(seq=3))
     await relay.audit_once()
     assert [row.sent_at is None for row in await rows(database)] == [False, True]
@@ -207,7 +207,7 @@ async def test_old_rows_are_forgotten_and_unsent_ones_never(database: Database, 
     await relay.send_page()
     [unsent_id] = await submit(database)
     old, _, waiting = await rows(database)
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         aged = update(outbox).where(outbox.c.id == old.id)
         await conn.execute(aged.values(sent_at=clock.now() - 8 * DAY_S))
         aged = update(outbox).where(outbox.c.id == waiting.id)
@@ -239,7 +239,7 @@ async def test_chunks_are_offered_once_and_not_by_the_audit(
     )
     relay = Relay(database, bus)
     for _ in range(2):
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             await add_chunk_ready(conn, ready, "scheduler", None)
         await relay.send_page()
     assert await bus.holds(CHUNKS, chunk_ready("a/b", "chunk_1"))

@@ -110,7 +110,7 @@ async def test_a_composed_file_is_one_run_of_bytes(served: Any) -> None:
         await served.blobs.put(f"x/{number}", piece)
     content = Content(tuple(Part(f"x/{n}", len(p)) for n, p in enumerate(pieces)))
     await served.blobs.put("x/content", encode_content(content))
-    async with served.database.write() as conn:
+    async with served.database.write("in a test") as conn:
         await conn.execute(
             update(files).values(blob_key="x/content", composed=True, bytes=content.bytes)
         )
@@ -195,7 +195,7 @@ async def test_what_is_gone_looks_unknown_everywhere(served: Any, after_what: st
         answer = await served.http.delete(url)
         assert answer.json() == {"id": file["id"], "object": "file", "deleted": True}
     else:
-        async with served.database.write() as conn:
+        async with served.database.write("in a test") as conn:
             await conn.execute(update(files).values(expires_at=clock.timestamp()))
     assert (await served.http.get("/v1/files")).json()["data"] == []
     for answer in (
@@ -265,7 +265,7 @@ async def test_a_part_that_is_lost_cuts_the_download_off(served: Any) -> None:
     await served.blobs.put("x/0", b"a" * 1000)
     content = Content((Part("x/0", 1000), Part("x/lost", 1000)))
     await served.blobs.put("x/content", encode_content(content))
-    async with served.database.write() as conn:
+    async with served.database.write("in a test") as conn:
         await conn.execute(
             update(files).values(blob_key="x/content", composed=True, bytes=content.bytes)
         )

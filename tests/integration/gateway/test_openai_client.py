@@ -122,7 +122,7 @@ async def test_bad_requests(client: AsyncOpenAI) -> None:
 async def test_models(served: Any, client: AsyncOpenAI) -> None:
     """Those that runners have announced; the scheduler writes the rows."""
     at = clock.timestamp()
-    async with served.database.write() as conn:
+    async with served.database.write("in a test") as conn:
         for name in ("org/model", "plain"):
             await conn.execute(models.insert().values(name=name, first_seen=at, last_seen=at))
     assert [model.id async for model in client.models.list()] == ["org/model", "plain"]

@@ -71,7 +71,7 @@ async def test_a_file_that_was_swept_is_not_brought_back(
 ) -> None:
     store = FileStore(database, blobs)
     await store.begin("file-1", "a", 5)
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(update(files).values(purged_at=6))
     with pytest.raises(LookupError):
         await store.publish("file-1", DRAFT)
@@ -179,7 +179,7 @@ async def test_an_upload_ends_once(database: Database, blobs: BlobStore) -> None
 
 
 async def test_models_are_the_configured_and_the_announced(database: Database) -> None:
-    async with database.write() as conn:
+    async with database.write("in a test") as conn:
         await conn.execute(models.insert().values(name="org/b", first_seen=7, last_seen=9))
     found = await ModelStore(database, {"a", "org/b"}, since=3).list()
     assert [(model.id, model.created) for model in found] == [("a", 3), ("org/b", 7)]

@@ -140,7 +140,7 @@ async def test_an_upload_that_is_over_changes_no_more(served: Any, end: str) -> 
         assert (answer.json()["status"], answer.json()["file"]) == ("cancelled", None)
         assert objects(served) == []
     else:
-        async with served.database.write() as conn:
+        async with served.database.write("in a test") as conn:
             await conn.execute(update(uploads).values(expires_at=clock.timestamp()))
     kept = objects(served)
     for answer in (
@@ -202,7 +202,7 @@ async def test_the_sweep_keeps_what_a_file_is_made_of(served: Any) -> None:
     running = await create(served.http)
     await add_part(served.http, running["id"], LINE)
     over = uploads.c.id != running["id"]
-    async with served.database.write() as conn:
+    async with served.database.write("in a test") as conn:
         await conn.execute(update(uploads).where(over).values(expires_at=clock.timestamp() - 3601))
     await UploadSweep(served.database, served.blobs).sweep_page()
     assert {path.parent.name for path in objects(served)} == {done["id"], running["id"]}

@@ -88,7 +88,7 @@ class House:
             "created_at": clock.timestamp(),
             "blob_key": key,
         }
-        async with self.database.write() as conn:
+        async with self.database.write("in a test") as conn:
             await conn.execute(insert(files).values(row | columns))
         return file_id
 
@@ -108,7 +108,7 @@ class House:
         event = BatchSubmitted(
             batch_id=batch_id, tenant="t", endpoint=CHAT, input_file_id=file_id, at=now
         )
-        async with self.database.write() as conn:
+        async with self.database.write("in a test") as conn:
             await conn.execute(insert(batches).values(row))
             await add_batch_event(conn, event, "gateway", None)
         return batch_id
@@ -121,7 +121,7 @@ class House:
         event = BatchCancelling(
             batch_id=batch_id, tenant="t", endpoint=CHAT, input_file_id="f", at=clock.timestamp()
         )
-        async with self.database.write() as conn:
+        async with self.database.write("in a test") as conn:
             assert await move_batch(
                 conn,
                 batch_id,
@@ -133,7 +133,7 @@ class House:
 
     async def expire(self, batch_id: str) -> None:
         """Moves the end of the completion window into the past."""
-        async with self.database.write() as conn:
+        async with self.database.write("in a test") as conn:
             await conn.execute(
                 update(batches)
                 .where(batches.c.id == batch_id)

@@ -158,7 +158,7 @@ async def test_cancelling_what_is_finalizing_keeps_all_results(
     work = await runner.taken()
     key = await runner.finish(work, await runner.results(work.ready))
     await house.stop_schedulers()
-    async with house.database.write() as conn:
+    async with house.database.write("in a test") as conn:
         source, target = BatchStatus.IN_PROGRESS, BatchStatus.FINALIZING
         assert await move_batch(conn, batch_id, source, target, 1)
     await house.cancel(batch_id)

@@ -87,12 +87,12 @@ async def test_results_go_with_their_chunks_but_not_before_their_delivery(
     keys = [chunk.output_key for chunk in await house.chunks(batch.id)]
     assert len(keys) == 2
     output = await row(house, batch.output_file_id)
-    async with house.database.write() as conn:
+    async with house.database.write("in a test") as conn:
         gone = update(files).where(files.c.id == output.id).values(deleted_at=LONG_AGO)
         await conn.execute(gone)
     await sweep_files(context)
     assert [await there(house, key) for key in [*keys, output.blob_key]] == [True] * 3
-    async with house.database.write() as conn:
+    async with house.database.write("in a test") as conn:
         await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
     await sweep_files(context)
     assert [await there(house, key) for key in [*keys, output.blob_key]] == [False] * 3

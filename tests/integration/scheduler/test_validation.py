@@ -181,7 +181,7 @@ async def test_a_file_deleted_in_mid_run_is_not_missed(house: House, runner: Fak
     file_id = await house.upload(request_line("a"))
     batch_id = await house.submit(file_id)
     await house.reached(batch_id, BatchStatus.IN_PROGRESS)
-    async with house.database.write() as conn:
+    async with house.database.write("in a test") as conn:
         await conn.execute(
             update(files).where(files.c.id == file_id).values(deleted_at=clock.timestamp())
         )

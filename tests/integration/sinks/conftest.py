@@ -102,7 +102,7 @@ def end_batch(database: Database) -> EndBatch:
 
     async def end(kind: str = "batch.completed", *, row: bool = True, event: bool = True) -> str:
         batch_id, at = new_id("batch_"), clock.timestamp()
-        async with database.write() as conn:
+        async with database.write("in a test") as conn:
             event_id = new_id("evt_")
             if event:
                 ended = ENDED[kind](
