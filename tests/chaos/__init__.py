@@ -1,0 +1,1 @@
+"""Faults for the whole system, and the proof that it bears them."""
