@@ -14,18 +14,24 @@ import uvloop
 
 from batch_gpu_runner.engines.base import EngineOptionError
 from batch_gpu_runner.engines.settings import parse_options
+from batch_gpu_runner.engines.sim.fault_file import FaultFile
 from batch_gpu_runner.engines.sim.options import SimOptions, parse_sim_options
 from batch_gpu_runner.engines.sim.server import serve_sim
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; exit status 2 for arguments that cannot be."""
+    """Serve until SIGTERM or SIGINT; exit status 2 for arguments that cannot be, 1 for the
+    fault file's `no_start`.
+    """
     arguments = _arguments()
     try:
         options = parse_sim_options(parse_options(tuple(arguments.options)))
     except EngineOptionError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    if options.fault_file and FaultFile(options.fault_file).current().mode == "no_start":
+        sys.stderr.write("RuntimeError: Engine core initialization failed (simulated)\n")
+        return 1
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(arguments, options))
     return 0

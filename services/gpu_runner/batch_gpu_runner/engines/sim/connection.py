@@ -1,18 +1,14 @@
 """One keep-alive HTTP connection to the simulated server."""
 
 import asyncio
+import functools
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
 
-_HEAD = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
-_REASONS = {
-    200: b"200 OK",
-    400: b"400 Bad Request",
-    404: b"404 Not Found",
-    500: b"500 Internal Server Error",
-}
+_HEAD = b"HTTP/1.1 %b\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n%b"
 JSON = b"application/json"
 
 
@@ -75,6 +71,20 @@ class Connection(asyncio.Protocol):
         else:
             self._handler.get(self, path)
 
-    def send(self, status: int, body: bytes, kind: bytes = JSON) -> None:
-        """Send a whole answer."""
-        self._transport.write(_HEAD % (_REASONS[status], kind, len(body), body))
+    def send(self, status: int, body: bytes, kind: bytes = JSON, more: bytes = b"") -> None:
+        """Send a whole answer. `more`: further header lines, each with its line end."""
+        self._transport.write(_HEAD % (_status_line(status), kind, more, len(body), body))
+
+    def send_half(self, body: bytes) -> None:
+        """Announce an answer, send half of it and break off."""
+        half = body[: len(body) // 2]
+        self._transport.write(_HEAD % (_status_line(200), JSON, b"", len(body), half))
+        self._transport.close()
+
+
+@functools.cache
+def _status_line(status: int) -> bytes:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}".encode()
+    except ValueError:  # 599 and its like have no name
+        return f"{status} Unknown".encode()

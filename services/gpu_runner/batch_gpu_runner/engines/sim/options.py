@@ -18,8 +18,11 @@ class SimOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crash_on, hang_on, oom_on: regular expressions searched for in the prompt: the server dies,
         never answers this request, or dies of memory
     oom_above_tokens: it dies of memory when more than this are in flight (prompts and answers)
+    fault_file: file that says what requests meet from now on, read again when it changes: see
+        `fault_file.Ordered`
     request_log: file that gets a JSON line for each request served: time (Unix seconds), id (a
-        digest of the body), prompt (its beginning), status
+        digest of the body), prompt (its beginning), status; for a request that met the fault
+        file also fault (the mode), with status 0 where it got no answer
     """
 
     requests_per_s: Rate | None = None
@@ -30,6 +33,7 @@ class SimOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hang_on: str | None = None
     oom_on: str | None = None
     oom_above_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    fault_file: str | None = None
     request_log: str | None = None
 
 

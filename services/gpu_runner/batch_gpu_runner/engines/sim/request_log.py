@@ -21,11 +21,16 @@ class RequestLog:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._lines: list[bytes] = []
 
-    def add(self, digest: bytes, prompt: str, status: int) -> None:
-        """`digest` of the body, the beginning of the prompt, the HTTP status it got."""
+    def add(self, digest: bytes, prompt: str, status: int, fault: str | None = None) -> None:
+        """`digest` of the body, the beginning of the prompt, the HTTP status it got; 0 for none.
+
+        `fault`: what it met of the fault file.
+        """
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         line = {"time": time.time(), "id": digest.hex(), "prompt": prompt[:_HEAD], "status": status}
+        if fault is not None:
+            line["fault"] = fault
         self._lines.append(_encode(line))
 
     def flush(self) -> None:

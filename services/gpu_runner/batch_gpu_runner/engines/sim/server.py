@@ -12,6 +12,7 @@ import msgspec
 from batch_gpu_runner.engines.sim.answers import make_answer
 from batch_gpu_runner.engines.sim.bodies import READERS, Asked
 from batch_gpu_runner.engines.sim.connection import Connection
+from batch_gpu_runner.engines.sim.fault_file import FaultFile, Ordered
 from batch_gpu_runner.engines.sim.faults import Fault, Faults, die
 from batch_gpu_runner.engines.sim.options import SimOptions
 from batch_gpu_runner.engines.sim.pace import Pace
@@ -20,6 +21,7 @@ from batch_gpu_runner.engines.sim.request_log import RequestLog
 MAX_RUNNING = 256
 _BACKLOG = 2048
 _CACHE_TOKENS = 1_000_000
+_GARBAGE = b'<html>\xff{"choices": ['
 
 
 class _Work(msgspec.Struct, frozen=True, eq=False):
@@ -42,6 +44,7 @@ class SimServer:
         self._faults = Faults(options)
         self._pace = Pace(options)
         self._is_instant = self._pace.is_instant
+        self._fault_file = FaultFile(options.fault_file) if options.fault_file else None
         self._log = RequestLog(options.request_log) if options.request_log else None
         self._max_tokens = options.oom_above_tokens or _CACHE_TOKENS
         self._loop = asyncio.get_running_loop()
@@ -86,8 +89,12 @@ class SimServer:
 
     def _compute(self, connection: Connection, path: str, asked: Asked, digest: bytes) -> None:
         answer = make_answer(path, asked, digest)
-        fault = self._faults.strike(asked.prompts, digest, self._tokens_in_flight + answer.tokens)
         work = _Work(connection, asked, digest, 200, answer.body, answer.tokens)
+        ordered = self._fault_file.strike() if self._fault_file is not None else None
+        if ordered is not None:
+            self._obey(work, ordered)
+            return
+        fault = self._faults.strike(asked.prompts, digest, self._tokens_in_flight + answer.tokens)
         if fault is not None:
             self._fail(work, fault)
         elif self._is_instant:
@@ -104,6 +111,24 @@ class SimServer:
             case Fault.FAIL:
                 error = _error(500, "InternalServerError", "simulated failure")
                 self._begin(msgspec.structs.replace(work, status=500, body=error))
+
+    def _obey(self, work: _Work, ordered: Ordered) -> None:
+        status = {"status": ordered.status, "garbage": 200, "half_body": 200}.get(ordered.mode, 0)
+        self._note(work, status, ordered.mode)
+        match ordered.mode:
+            case "status":
+                error = _error(status, "SimulatedError", "ordered by the fault file")
+                work.connection.send(status, error, more=_retry_after(ordered.retry_after_s))
+            case "garbage":
+                work.connection.send(status, _GARBAGE)
+            case "half_body":
+                work.connection.send_half(work.body)
+            case "hang":
+                self._begin(work, hangs=True)
+            case "close":
+                work.connection.abort()
+            case "die":
+                self._die(Fault.CRASH)
 
     def _die(self, fault: Fault) -> None:
         if self._log is not None:
@@ -132,10 +157,13 @@ class SimServer:
             timer.cancel()
 
     def _serve(self, work: _Work) -> None:
+        self._note(work, work.status)
+        work.connection.send(work.status, work.body)
+
+    def _note(self, work: _Work, status: int, fault: str | None = None) -> None:
         if self._log is not None:
             prompts = work.asked.prompts
-            self._log.add(work.digest, prompts[0] if prompts else "", work.status)
-        work.connection.send(work.status, work.body)
+            self._log.add(work.digest, prompts[0] if prompts else "", status, fault)
 
     def _listing(self) -> bytes:
         data = [
@@ -190,3 +218,7 @@ def _error(status: int, kind: str, message: str) -> bytes:
     return msgspec.json.encode(
         {"error": {"message": message, "type": kind, "param": None, "code": status}}
     )
+
+
+def _retry_after(seconds: float | None) -> bytes:
+    return b"" if seconds is None else b"Retry-After: %g\r\n" % seconds
