@@ -228,3 +228,18 @@ leases = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("until", Float, nullable=False),
 )
+
+# What a tenant's Idempotency-Key has made; written in the transaction that made it.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", String(255), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    # Method and path, and the SHA-256 of the body: a repeat has the same.
+    Column("route", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    # The object as it was answered, in JSON.
+    Column("answer", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("idempotency_keys_by_age", "created_at"),
+)
