@@ -1,1 +1,1 @@
-"""Faults for the whole system, and the proof that it bears them."""
+"""The whole system under a seeded hail of faults, and a checker that sees what a user sees."""

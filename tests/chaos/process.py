@@ -1,0 +1,128 @@
+"""One process of the system, started again whenever it ends."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from batch_cli.standalone.last_error import last_error
+
+_FIRST_PAUSE_S = 0.3
+_TURN_S = 0.02
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An end that no fault asked for. code: negative for a signal."""
+
+    role: str
+    code: int
+    said: str
+
+
+class Process:
+    """A role: whoever plays it at the moment, and the supervisor that replaces him."""
+
+    def __init__(
+        self,
+        role: str,
+        command: Callable[[], tuple[str, ...]],
+        environment: Callable[[], Mapping[str, str]],
+        log: Path,
+    ) -> None:
+        """Command and environment are asked for at every start."""
+        self.role = role
+        self.log = log
+        self.ended: list[Ended] = []
+        self.peak_mib = 0.0
+        self._command = command
+        self._environment = environment
+        self._running: asyncio.subprocess.Process | None = None
+        self._expected = False
+        self._down_s = _FIRST_PAUSE_S
+        self._wanted = True
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None while nobody plays the role."""
+        running = self._running
+        return running.pid if running is not None and running.returncode is None else None
+
+    def start(self) -> None:
+        self._supervisor = asyncio.create_task(self._supervise(), name=self.role)
+
+    async def running_pid(self, within_s: float = 30) -> int:
+        """Waits while the process is being started again."""
+        deadline = time.monotonic() + within_s
+        while (pid := self.pid) is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.role} does not run: see {self.log}")
+            await asyncio.sleep(_TURN_S)
+        return pid
+
+    async def send(self, number: signal.Signals) -> int:
+        """The pid it went to."""
+        pid = await self.running_pid()
+        os.kill(pid, number)
+        return pid
+
+    async def replace(self, number: signal.Signals, down_s: float = 0.3) -> float:
+        """Ends it by a signal; another one starts `down_s` later. Seconds until it was gone."""
+        pid = await self.running_pid()
+        self._expected, self._down_s = True, down_s
+        began = time.monotonic()
+        os.kill(pid, number)
+        while self.pid == pid:
+            await asyncio.sleep(_TURN_S)
+        gone_after_s = time.monotonic() - began
+        await self.running_pid()
+        return gone_after_s
+
+    async def stop(self, within_s: float = 35) -> None:
+        """Ends it for good."""
+        self._wanted, self._expected = False, True
+        if self._supervisor is None:
+            return
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+                os.kill(pid, signal.SIGTERM)
+        done, _ = await asyncio.wait({self._supervisor}, timeout=within_s)
+        if not done:
+            if (pid := self.pid) is not None:
+                os.kill(pid, signal.SIGKILL)
+            self._supervisor.cancel()
+            await asyncio.wait({self._supervisor})
+
+    def look_at_memory(self) -> None:
+        """Notes the most resident memory that it has ever had (VmHWM)."""
+        if (pid := self.pid) is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            status = Path(f"/proc/{pid}/status").read_text("ascii")
+            [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+            self.peak_mib = max(self.peak_mib, int(line.split()[1]) / 1024)
+
+    async def _supervise(self) -> None:
+        while self._wanted:
+            self._expected, self._down_s = False, _FIRST_PAUSE_S
+            offset = self.log.stat().st_size if self.log.exists() else 0
+            with self.log.open("ab") as log:
+                self._running = await asyncio.create_subprocess_exec(
+                    *self._command(),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=dict(self._environment()),
+                    start_new_session=True,
+                )
+            code = await self._running.wait()
+            if not self._expected:
+                self.ended.append(Ended(self.role, code, last_error(self.log, offset)[:500]))
+            if self._wanted:
+                await asyncio.sleep(self._down_s)
