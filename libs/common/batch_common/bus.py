@@ -32,6 +32,9 @@ log = get_log(__name__)
 _REQUEST_S: Final = 5.0
 # Tries at each server before the first connect gives up; they are a second apart.
 _FIRST_ATTEMPTS: Final = 1
+# A machine that is gone breaks no connection; after so many unanswered pings it is given up.
+_PING_S: Final = 5
+_PINGS: Final = 2
 # The subject holds a message already: it is queued, which is what was wanted.
 _SUBJECT_FULL: Final = 10077
 
@@ -222,8 +225,8 @@ async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
                 connect_timeout=5,
                 reconnect_time_wait=1,
                 max_reconnect_attempts=_FIRST_ATTEMPTS,
-                ping_interval=20,
-                max_outstanding_pings=3,
+                ping_interval=_PING_S,
+                max_outstanding_pings=_PINGS,
                 allow_reconnect=True,
                 reconnected_cb=on_reconnect,
                 disconnected_cb=on_disconnect,
