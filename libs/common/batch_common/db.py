@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from batch_common import config, crash_points
@@ -21,7 +22,9 @@ from batch_common.errors import ConfigError
 
 _BUSY_TIMEOUT_S: Final = 30
 # What a database raises that is away, or drops a connection: worth another try.
-DATABASE_ERRORS: Final = (OSError, DBAPIError)
+DATABASE_ERRORS: Final = (OSError, DBAPIError, PoolTimeoutError)
+# A process that is suspended in mid-transaction lets go of its rows after this.
+_IDLE_TIMEOUT_S: Final = 8
 _OUTBOX_MARK: Final = "vllm_batch_outbox"
 
 
@@ -91,6 +94,7 @@ def open_database(settings: config.Database, data_dir: Path) -> Database:
                 pool_size=settings.pool_size,
                 pool_pre_ping=True,
             )
+            event.listen(engine.sync_engine, "connect", _end_idle_transactions)
             return Database(engine, engine)
         case other:
             raise ConfigError(f"database.url names {other!r}; use postgresql:// or sqlite:///")
@@ -107,6 +111,14 @@ def _open_sqlite(url: Any) -> Database:
         engines.append(engine)
     reader, writer = engines
     return Database(reader, writer)
+
+
+def _end_idle_transactions(connection: Any, _record: Any) -> None:
+    """Else the locks of a suspended scheduler would keep its standby from the lease."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S}s'")
+    cursor.close()
+    connection.commit()
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

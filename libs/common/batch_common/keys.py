@@ -3,6 +3,8 @@
 from pathlib import PurePosixPath
 from typing import Final
 
+# Folders of everything that the collector may find to be an orphan.
+FOLDERS: Final = ("files/", "uploads/", "plans/", "results/", "chunks/")
 _KINDS: Final = {"files": "file", "uploads": "upload part", "plans": "plan", "results": "results"}
 
 
@@ -34,14 +36,18 @@ def upload_prefix(upload_id: str) -> str:
     return f"uploads/{upload_id}/"
 
 
-def plan_input(batch_id: str) -> str:
-    """The planned input: the request lines in planned order, each ended by one newline."""
-    return f"plans/{batch_id}/input"
+def plan_input(batch_id: str, plan: str | None = None) -> str:
+    """The planned input: the request lines in planned order, each ended by one newline.
+
+    `plan` derives from the content, so that a late writer of another plan overwrites nothing;
+    the first release had no such names.
+    """
+    return f"{plan_prefix(batch_id)}{plan}/input" if plan else f"{plan_prefix(batch_id)}input"
 
 
-def plan_index(batch_id: str) -> str:
+def plan_index(batch_id: str, plan: str | None = None) -> str:
     """Its index: a formats.plan record for each line."""
-    return f"plans/{batch_id}/index"
+    return f"{plan_prefix(batch_id)}{plan}/index" if plan else f"{plan_prefix(batch_id)}index"
 
 
 def plan_prefix(batch_id: str) -> str:
@@ -77,6 +83,11 @@ def chunk_errors(prefix: str, attempt: str) -> str:
 
 def chunk_manifest(prefix: str, attempt: str) -> str:
     return f"{prefix}{attempt}/manifest.json"
+
+
+def installation() -> str:
+    """Whose store this is: the id of the database's one row of `installation`."""
+    return "installation"
 
 
 def is_manifest(key: str) -> bool:

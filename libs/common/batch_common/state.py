@@ -12,7 +12,7 @@ class BatchStatus(StrEnum):
     """OpenAI's statuses, with their meaning here."""
 
     VALIDATING = "validating"  # accepted; lines are being checked and planned
-    FAILED = "failed"  # the input is invalid; nothing ran
+    FAILED = "failed"  # the input is invalid, nothing ran; or its plan was lost in mid-run
     IN_PROGRESS = "in_progress"  # planned; chunks are released to runners
     FINALIZING = "finalizing"  # every line has its result; files are being made
     COMPLETED = "completed"
@@ -47,8 +47,14 @@ BATCH_MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
             BatchStatus.EXPIRED,
         }
     ),
+    # From in progress to failed: the blob store has lost what is left of the input.
     BatchStatus.IN_PROGRESS: frozenset(
-        {BatchStatus.FINALIZING, BatchStatus.CANCELLING, BatchStatus.EXPIRED}
+        {
+            BatchStatus.FINALIZING,
+            BatchStatus.CANCELLING,
+            BatchStatus.EXPIRED,
+            BatchStatus.FAILED,
+        }
     ),
     # Finalizing only gathers what exists: cancelling it then ends as cancelled with all results.
     BatchStatus.FINALIZING: frozenset({BatchStatus.COMPLETED, BatchStatus.CANCELLING}),

@@ -115,6 +115,12 @@ batches = Table(
     Column("traceparent", String(64)),
     # The last commit_seq given to a chunk of this batch.
     _count("commits"),
+    # Names the plan by its content (see keys); null before planning, and in the first release.
+    Column("plan", String(64)),
+    # The blob store has lost the plan for good: what has a result is kept, and the batch ends.
+    Column("plan_lost_at", BigInteger),
+    # Examinations of the input that were begun and did not end, because a process died.
+    Column("examinations", Integer, nullable=False, default=0, server_default="0"),
     Index("batches_by_tenant", "tenant", "id"),
     Index("batches_by_status", "status"),
 )
@@ -218,6 +224,13 @@ outbox = Table(
     Column("stream_created", String(64)),
     Column("seq", BigInteger),
     Index("outbox_unsent", "sent_at", "id"),
+)
+
+# One row. The blob store carries the same id, so that nobody clears out another one's store.
+installation = Table(
+    "installation",
+    metadata,
+    _id(),
 )
 
 leases = Table(

@@ -8,10 +8,21 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import Float, case, cast, func, insert, literal_column, or_, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    case,
+    cast,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
 
-from batch_common.db import Database
+from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.logs import get_log
 from batch_common.tables import leases
 from batch_common.tasks import wait_any
@@ -19,6 +30,8 @@ from batch_common.tasks import wait_any
 log = get_log(__name__)
 
 NAME: Final = "scheduler"
+# A standby looks this often: with the default lease it is at work within 15 s.
+_LOOK_S: Final = 1.0
 
 
 class Lease:
@@ -28,30 +41,32 @@ class Lease:
         self._database = database
         self._holder = holder
         self._ttl_s = ttl_s
+        # By the monotonic clock, and counted from before the database was asked.
+        self._good_until = 0.0
 
     async def acquire(self, stop: asyncio.Event) -> bool:
         """Waits until the lease is ours; False when `stop` came first."""
         while not stop.is_set():
-            with suppress(IntegrityError):  # another process made the row at the same time
-                if await self._take():
+            try:
+                if await self._is_free() and await self._renew():
                     log.info("lease_taken", holder=self._holder)
                     return True
-            await wait_any(stop, timeout_s=self._ttl_s / 3)
+            except DATABASE_ERRORS as error:
+                log.warning("lease_not_seen", error=str(error))
+            await wait_any(stop, timeout_s=min(self._ttl_s / 3, _LOOK_S))
         return False
 
     async def keep(self, lost: asyncio.Event) -> None:
         """Renews until `lost` is set, and sets it when the lease cannot be held any longer."""
-        good_until = time.monotonic() + self._ttl_s
         while not lost.is_set():
             await wait_any(lost, timeout_s=self._ttl_s / 3)
-            asked_at = time.monotonic()
             try:
-                held = await self._take()
-            except (DBAPIError, OSError) as error:
-                log.warning("lease_not_renewed", error=str(error))
-                held = asked_at < good_until
-            else:
-                good_until = asked_at + self._ttl_s
+                # A partition answers nothing, for longer than a lease lasts.
+                async with asyncio.timeout(max(self._good_until - time.monotonic(), 0.1)):
+                    held = await self._renew()
+            except DATABASE_ERRORS as error:
+                log.warning("lease_not_renewed", error=str(error), kind=type(error).__name__)
+                held = time.monotonic() < self._good_until
             if not held:
                 log.warning("lease_lost", holder=self._holder)
                 lost.set()
@@ -62,23 +77,45 @@ class Lease:
         async with self._database.write("lease give back") as conn:
             await conn.execute(update(leases).where(*mine).values(until=0.0))
 
+    async def _is_free(self) -> bool:
+        """A look that takes no lock: on SQLite every writer stands in the way of the others."""
+        held = select(leases.c.name).where(leases.c.name == NAME, ~self._takeable())
+        async with self._database.read() as conn:
+            return (await conn.execute(held)).first() is None
+
+    async def _renew(self) -> bool:
+        """Takes or renews. False: somebody else holds it."""
+        asked_at = time.monotonic()
+        with suppress(IntegrityError):  # another process made the row at the same time
+            if await self._take():
+                self._good_until = asked_at + self._ttl_s
+                return True
+        return False
+
     async def _take(self) -> bool:
-        now = self._now()
-        mine = leases.c.holder == self._holder
-        epoch = case((mine, leases.c.epoch), else_=leases.c.epoch + 1)
+        epoch = case((self._mine(), leases.c.epoch), else_=leases.c.epoch + 1)
+        until = self._now() + self._ttl_s
         async with self._database.write("lease take") as conn:
             renewed = await conn.execute(
                 update(leases)
-                .where(leases.c.name == NAME, or_(mine, leases.c.until < now))
-                .values(holder=self._holder, epoch=epoch, until=now + self._ttl_s)
+                .where(leases.c.name == NAME, self._takeable())
+                .values(holder=self._holder, epoch=epoch, until=until)
             )
             if renewed.rowcount:
                 return True
             if (await conn.execute(select(leases.c.name).where(leases.c.name == NAME))).first():
                 return False
             first = {"name": NAME, "holder": self._holder, "epoch": 1}
-            await conn.execute(insert(leases).values(**first, until=now + self._ttl_s))
+            await conn.execute(insert(leases).values(**first, until=until))
             return True
+
+    def _mine(self) -> ColumnElement[bool]:
+        return leases.c.holder == self._holder
+
+    def _takeable(self) -> ColumnElement[bool]:
+        """Ours, run out, or from before the clock was set back."""
+        now = self._now()
+        return or_(self._mine(), leases.c.until < now, leases.c.until > now + 2 * self._ttl_s)
 
     def _now(self) -> Any:
         """The database's clock, in Unix seconds: those of the machines may differ."""
