@@ -27,6 +27,7 @@ from batch_gateway.edge import Edge
 from batch_gateway.errors import answer
 from batch_gateway.file_store import FileStore
 from batch_gateway.health import Health
+from batch_gateway.idempotency import once_of
 from batch_gateway.models import ModelStore
 from batch_gateway.progress import Progress
 from batch_gateway.upload_flow import UploadFlow
@@ -69,6 +70,7 @@ def make_api(
         ],
         dependencies={
             "tenant": Provide(tenant_of, sync_to_thread=False),
+            "once": Provide(once_of, sync_to_thread=False),
             **_values(
                 database=database,
                 blobs=blobs,

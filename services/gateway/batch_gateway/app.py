@@ -12,6 +12,7 @@ from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_gateway.api import make_api
 from batch_gateway.completion_window import parse_windows
+from batch_gateway.idempotency import sweep_keys
 from batch_gateway.server import listen, serve
 from batch_gateway.upload_sweep import UploadSweep
 
@@ -30,6 +31,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             api = make_api(config, windows, database, bus, blobs, stop)
             tasks.spawn("relay", Relay(database, bus).run(stop))
             tasks.spawn("upload_sweep", UploadSweep(database, blobs).run(stop))
+            tasks.spawn("idempotency_sweep", sweep_keys(database, stop))
             tasks.spawn("progress", api.progress.run())
             await serve(api.app, sockets, config.gateway.drain_s, stop)
     finally:

@@ -16,6 +16,7 @@ from batch_common.tables import batches, chunks
 from batch_gateway.batch_object import RUNNING, to_batch
 from batch_gateway.batch_request import BatchRequest
 from batch_gateway.errors import ApiError
+from batch_gateway.idempotency import Keep, keep_nothing
 from batch_gateway.objects import Batch, BatchList, page_ends
 from batch_gateway.paging import is_id, read_page
 
@@ -26,30 +27,12 @@ class BatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, tenant: str, wanted: BatchRequest, traceparent: str) -> Batch:
+    async def create(
+        self, tenant: str, wanted: BatchRequest, traceparent: str, keep: Keep = keep_nothing
+    ) -> Batch:
         """The row and `batch.submitted` in one transaction."""
-        at = clock.timestamp()
-        statement = (
-            insert(batches)
-            .values(
-                id=new_id("batch_"),
-                tenant=tenant,
-                endpoint=wanted.endpoint,
-                input_file_id=wanted.input_file_id,
-                completion_window=wanted.completion_window,
-                status=BatchStatus.VALIDATING,
-                created_at=at,
-                expires_at=at + wanted.window_s,
-                metadata=wanted.metadata,
-                output_expires_after_s=wanted.output_expires_after_s,
-                traceparent=traceparent,
-            )
-            .returning(*batches.c)
-        )
         async with self._database.write("batch create") as conn:
-            row = (await conn.execute(statement)).one()
-            await _announce(conn, BatchSubmitted, row, at)
-        return to_batch(row, None)
+            return await insert_batch(conn, tenant, wanted, traceparent, keep)
 
     async def find(self, tenant: str, batch_id: str) -> Batch:
         """Raises ApiError (404)."""
@@ -84,6 +67,35 @@ class BatchStore:
             elif status not in {BatchStatus.CANCELLING, BatchStatus.CANCELLED}:
                 raise ApiError(409, f"Cannot cancel a batch with status '{status}'.", retry=False)
             return await _find(conn, tenant, batch_id)
+
+
+async def insert_batch(
+    conn: AsyncConnection, tenant: str, wanted: BatchRequest, traceparent: str, keep: Keep
+) -> Batch:
+    """The row and `batch.submitted`, within the caller's transaction."""
+    at = clock.timestamp()
+    statement = (
+        insert(batches)
+        .values(
+            id=new_id("batch_"),
+            tenant=tenant,
+            endpoint=wanted.endpoint,
+            input_file_id=wanted.input_file_id,
+            completion_window=wanted.completion_window,
+            status=BatchStatus.VALIDATING,
+            created_at=at,
+            expires_at=at + wanted.window_s,
+            metadata=wanted.metadata,
+            output_expires_after_s=wanted.output_expires_after_s,
+            traceparent=traceparent,
+        )
+        .returning(*batches.c)
+    )
+    row = (await conn.execute(statement)).one()
+    await _announce(conn, BatchSubmitted, row, at)
+    batch = to_batch(row, None)
+    await keep(conn, batch)
+    return batch
 
 
 async def _row(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -12,6 +12,7 @@ from batch_common.cloudevents import TRACE, new_traceparent
 from batch_gateway.batch_request import parse_batch_request
 from batch_gateway.batch_store import BatchStore
 from batch_gateway.documented import ERRORS, EXPIRES_AFTER, PAIRS, TEXT, takes
+from batch_gateway.idempotency import Once
 from batch_gateway.objects import Batch, BatchList
 from batch_gateway.paging import check_limit
 
@@ -30,12 +31,14 @@ async def create_batch(
     tenant: NamedDependency[str],
     batch_store: NamedDependency[BatchStore],
     windows: NamedDependency[Mapping[str, int]],
-) -> Batch:
+    once: NamedDependency[Once],
+) -> Response[Batch]:
     """Accepts a batch; its input is validated after this answer."""
-    wanted = parse_batch_request(await request.body(), windows)
-    given = request.headers.get(TRACE, "")
-    trace = given if _TRACEPARENT.fullmatch(given) else new_traceparent()
-    return await batch_store.create(tenant, wanted, trace)
+    raw = await request.body()
+    wanted = parse_batch_request(raw, windows)
+    once.body.json(raw)
+    trace = _trace(request)
+    return await once.answer(lambda: batch_store.create(tenant, wanted, trace, once.keep))
 
 
 @get("/v1/batches", responses=ERRORS, tags=["Batches"])
@@ -62,6 +65,11 @@ async def cancel_batch(
 ) -> Batch:
     """Asks for cancellation. The body is ignored: OpenAI's client sends none, as JSON."""
     return await batch_store.cancel(tenant, batch_id)
+
+
+def _trace(request: Request[Any, Any, Any]) -> str:
+    given = request.headers.get(TRACE, "")
+    return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
 
 
 ROUTES = [create_batch, list_batches, retrieve_batch, cancel_batch]

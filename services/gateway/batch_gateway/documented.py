@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
 
 from batch_gateway.errors import ErrorBody
 
@@ -25,13 +32,30 @@ ERRORS = {
         400: "The request is wrong; the message says where.",
         401: "No API key, or an unknown one.",
         404: "No such object for this tenant.",
+        409: "The object's status, or an Idempotency-Key that was used before, is in the way.",
         500: "The server failed.",
     }.items()
 }
 
 
+_IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255),
+    description="A request that is sent again under its key is answered with what it made first.",
+)
+
+
+@dataclass
+class Creates(Operation):
+    """An operation that honours Idempotency-Key."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
 def takes(media_type: str, required: dict[str, Any], **optional: Any) -> type[Operation]:
-    """An operation whose body is an object of these properties."""
+    """A creating operation whose body is an object of these properties."""
     body = RequestBody(
         required=True,
         content={
@@ -46,8 +70,9 @@ def takes(media_type: str, required: dict[str, Any], **optional: Any) -> type[Op
     )
 
     @dataclass
-    class WithBody(Operation):
+    class WithBody(Creates):
         def __post_init__(self) -> None:
+            super().__post_init__()
             self.request_body = body
 
     return WithBody

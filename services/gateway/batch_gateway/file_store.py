@@ -15,6 +15,7 @@ from batch_common.blobs import BlobStore
 from batch_common.db import Database
 from batch_common.formats.content import Part, decode_content
 from batch_common.tables import files
+from batch_gateway.idempotency import Keep, keep_nothing
 from batch_gateway.objects import File, FileList, page_ends
 from batch_gateway.paging import is_id, read_page
 
@@ -53,10 +54,12 @@ class FileStore:
             )
         return key
 
-    async def publish(self, file_id: str, draft: Draft) -> File:
+    async def publish(self, file_id: str, draft: Draft, keep: Keep = keep_nothing) -> File:
         """Makes a begun file visible."""
         async with self._database.write("file publish") as conn:
-            return await publish_file(conn, file_id, draft)
+            file = await publish_file(conn, file_id, draft)
+            await keep(conn, file)
+        return file
 
     async def discard(self, file_id: str) -> None:
         """Undoes `begin`; a published file stays. The bytes go before the row that knows them."""

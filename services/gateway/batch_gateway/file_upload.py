@@ -17,6 +17,7 @@ from batch_gateway.errors import ApiError, missing
 from batch_gateway.expiry import file_expires_at, parse_form_expiry
 from batch_gateway.file_store import Draft, FileStore
 from batch_gateway.first_line import FirstLine
+from batch_gateway.idempotency import Once
 from batch_gateway.multipart_stream import FormPart, limited, read_form
 from batch_gateway.objects import File
 from batch_gateway.purposes import (
@@ -42,11 +43,14 @@ class Stored(msgspec.Struct, frozen=True):
 class FileUpload:
     """One request. Whatever ends it early, nothing of it stays."""
 
-    def __init__(self, store: FileStore, blobs: BlobStore, limits: Limits, tenant: str) -> None:
+    def __init__(
+        self, store: FileStore, blobs: BlobStore, limits: Limits, tenant: str, once: Once
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._limits = limits
         self._tenant = tenant
+        self._once = once
         self._id = new_id("file-")
         self._created_at = clock.timestamp()
         self._fields: dict[str, str] = {}
@@ -55,7 +59,7 @@ class FileUpload:
         """Raises ApiError, MultipartError, BlobStoreFullError and what the stores raise."""
         try:
             stored = await self._read(request)
-            file = await self._store.publish(self._id, self._draft(stored))
+            file = await self._store.publish(self._id, self._draft(stored), self._once.keep)
         except BaseException:
             await run_to_end(self._store.discard(self._id))
             raise
@@ -64,7 +68,7 @@ class FileUpload:
 
     async def _read(self, request: Request[Any, Any, Any]) -> Stored:
         stored: Stored | None = None
-        async for part in read_form(request, self._limits.max_file_bytes):
+        async for part in read_form(request, self._limits.max_file_bytes, self._once.body):
             if part.name != "file":
                 self._fields[part.name] = await part.text()
             elif stored is not None:

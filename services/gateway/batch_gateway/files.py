@@ -15,6 +15,8 @@ from batch_gateway.documented import BYTES, ERRORS, INTEGER, TEXT, takes
 from batch_gateway.errors import ApiError, no_such
 from batch_gateway.file_store import FileStore
 from batch_gateway.file_upload import FileUpload
+from batch_gateway.idempotency import Once
+from batch_gateway.multipart_stream import read_form
 from batch_gateway.objects import File, FileDeleted, FileList
 from batch_gateway.paging import check_limit
 from batch_gateway.purposes import check_download
@@ -34,9 +36,14 @@ async def create_file(
     file_store: NamedDependency[FileStore],
     blobs: NamedDependency[BlobStore],
     limits: NamedDependency[Limits],
-) -> File:
+    once: NamedDependency[Once],
+) -> Response[File]:
     """Uploads a file, streamed to the blob store."""
-    return await FileUpload(file_store, blobs, limits, tenant).receive(request)
+    upload = FileUpload(file_store, blobs, limits, tenant, once)
+    return await once.answer(
+        lambda: upload.receive(request),
+        unread=lambda: read_form(request, limits.max_file_bytes, once.body),
+    )
 
 
 @get("/v1/files", responses=ERRORS, tags=["Files"])

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 from litestar import Request
 from multipart import MultipartSegment, PushMultipartParser, parse_options_header
 
+from batch_gateway.body_digest import BodyDigest
 from batch_gateway.errors import ApiError, ClientGoneError, too_large
 
 PIECE_BYTES: Final = 1 << 20
@@ -23,11 +24,15 @@ Event: TypeAlias = MultipartSegment | bytes | None
 class FormPart:
     """One field or file. Read it before asking for the next one."""
 
-    def __init__(self, segment: MultipartSegment, events: AsyncIterator[Event]) -> None:
+    def __init__(
+        self, segment: MultipartSegment, events: AsyncIterator[Event], digest: BodyDigest
+    ) -> None:
         self.name: str = segment.name or ""
         self.filename: str | None = segment.filename
         self._events = events
+        self._digest = digest
         self._done = False
+        digest.begin_part(self.name, self.filename)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The bytes, in pieces of about 1 MiB."""
@@ -63,12 +68,18 @@ class FormPart:
         if self._done:
             return None
         event = await anext(self._events, None)
-        self._done = event is None
+        if event is None:
+            self._done = True
+            self._digest.end_part()
+        else:
+            self._digest.feed(event)
         return event
 
 
-async def read_form(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIterator[FormPart]:
-    """The parts of a request's form, in order.
+async def read_form(
+    request: Request[Any, Any, Any], most_bytes: int, digest: BodyDigest
+) -> AsyncIterator[FormPart]:
+    """The parts of a request's form, in order, each fed to `digest` as it is read.
 
     `most_bytes` bounds the file within it: a request that announces more is refused unread.
     Raises ApiError, MultipartError; ClientGoneError when the body ends too early.
@@ -81,9 +92,10 @@ async def read_form(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIt
     events = _events(_body(request), options["boundary"])
     async for event in events:
         if isinstance(event, MultipartSegment):
-            part = FormPart(event, events)
+            part = FormPart(event, events, digest)
             yield part
             await part.skip()
+    digest.end_form()
 
 
 async def limited(pieces: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[bytes]:

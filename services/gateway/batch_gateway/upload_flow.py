@@ -20,6 +20,7 @@ from batch_gateway.expiry import file_expires_at
 from batch_gateway.file_store import Draft, FileStore
 from batch_gateway.file_upload import run_to_end
 from batch_gateway.first_line import FirstLine
+from batch_gateway.idempotency import Once
 from batch_gateway.multipart_stream import PIECE_BYTES, FormPart, limited, read_form
 from batch_gateway.objects import Upload, UploadPart
 from batch_gateway.purposes import BATCH, not_jsonl
@@ -36,25 +37,26 @@ class UploadFlow:
         self._limits = limits
 
     async def add_part(
-        self, request: Request[Any, Any, Any], tenant: str, upload_id: str
+        self, request: Request[Any, Any, Any], tenant: str, upload_id: str, once: Once
     ) -> UploadPart:
         """Stores the form's `data`. A process that dies here leaves bytes for the sweep."""
         await self._uploads.pending(tenant, upload_id)
         part_id = new_id("part_")
         key = keys.upload_part(upload_id, part_id)
         try:
-            size = await self._save(request, key)
-            part = await self._uploads.add_part(tenant, upload_id, part_id, key, size)
+            size = await self._save(request, key, once)
+            stored = Part(key, size)
+            part = await self._uploads.add_part(tenant, upload_id, part_id, stored, once.keep)
         except BaseException:
             await run_to_end(self._blobs.delete([key]))
             raise
         metrics.UPLOAD_BYTES.inc(size)
         return part
 
-    async def _save(self, request: Request[Any, Any, Any], key: str) -> int:
+    async def _save(self, request: Request[Any, Any, Any], key: str, once: Once) -> int:
         most = self._limits.max_part_bytes
         size: int | None = None
-        async for part in read_form(request, most):
+        async for part in read_form(request, most, once.body):
             if part.name == "data" and size is None:
                 size = await self._put(part, key, most)
         if size is None:
@@ -65,7 +67,7 @@ class UploadFlow:
         return await self._blobs.put(key, limited(part.pieces(), most))
 
     async def complete(
-        self, tenant: str, upload_id: str, part_ids: Sequence[str], md5: str | None
+        self, tenant: str, upload_id: str, part_ids: Sequence[str], md5: str | None, once: Once
     ) -> Upload:
         """Raises ApiError when the parts are not what was declared."""
         row = await self._uploads.pending(tenant, upload_id)
@@ -82,7 +84,7 @@ class UploadFlow:
         try:
             key = await self._files.begin(file_id, tenant, created_at)
             await self._blobs.put(key, encode_content(Content(parts)))
-            return await self._uploads.complete(tenant, upload_id, file_id, draft)
+            return await self._uploads.complete(tenant, upload_id, file_id, draft, once.keep)
         except BaseException:
             await run_to_end(self._files.discard(file_id))
             raise

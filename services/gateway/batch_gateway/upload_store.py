@@ -14,6 +14,7 @@ from batch_common.ids import new_id
 from batch_common.tables import upload_parts, uploads
 from batch_gateway.errors import ApiError, no_such
 from batch_gateway.file_store import Draft, publish_file
+from batch_gateway.idempotency import Keep, keep_nothing
 from batch_gateway.objects import Upload, UploadPart
 from batch_gateway.paging import is_id
 
@@ -40,7 +41,7 @@ class UploadStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, tenant: str, declared: Declared) -> Upload:
+    async def create(self, tenant: str, declared: Declared, keep: Keep = keep_nothing) -> Upload:
         created_at = clock.timestamp()
         values = {
             **msgspec.structs.asdict(declared),
@@ -52,7 +53,9 @@ class UploadStore:
         }
         async with self._database.write("upload create") as conn:
             row = await conn.execute(insert(uploads).values(**values).returning(*uploads.c))
-            return to_upload(row.one())
+            upload = to_upload(row.one())
+            await keep(conn, upload)
+        return upload
 
     async def pending(self, tenant: str, upload_id: str) -> Row[Any]:
         """The row of an upload that still takes parts. Raises ApiError."""
@@ -60,15 +63,22 @@ class UploadStore:
             return await _pending(conn, tenant, upload_id)
 
     async def add_part(
-        self, tenant: str, upload_id: str, part_id: str, key: str, size: int
+        self,
+        tenant: str,
+        upload_id: str,
+        part_id: str,
+        stored: Part,
+        keep: Keep = keep_nothing,
     ) -> UploadPart:
         """Raises ApiError when the upload ended while the part's bytes came in."""
-        created_at = clock.timestamp()
-        values = {"id": part_id, "upload_id": upload_id, "created_at": created_at}
+        part = UploadPart(id=part_id, created_at=clock.timestamp(), upload_id=upload_id)
+        values = {"id": part.id, "upload_id": part.upload_id, "created_at": part.created_at}
+        values |= {"bytes": stored.bytes, "blob_key": stored.key}
         async with self._database.write("upload part") as conn:
             await _pending(conn, tenant, upload_id, lock=True)
-            await conn.execute(insert(upload_parts).values(**values, bytes=size, blob_key=key))
-        return UploadPart(id=part_id, created_at=created_at, upload_id=upload_id)
+            await conn.execute(insert(upload_parts).values(**values))
+            await keep(conn, part)
+        return part
 
     async def parts(self, upload_id: str, part_ids: Sequence[str]) -> tuple[Part, ...]:
         """In the order asked for. Raises ApiError for a part that is not this upload's."""
@@ -85,13 +95,22 @@ class UploadStore:
                 )
         return tuple(known[part_id] for part_id in part_ids)
 
-    async def complete(self, tenant: str, upload_id: str, file_id: str, draft: Draft) -> Upload:
+    async def complete(
+        self,
+        tenant: str,
+        upload_id: str,
+        file_id: str,
+        draft: Draft,
+        keep: Keep = keep_nothing,
+    ) -> Upload:
         """The upload ends and its file appears in one transaction. Raises ApiError."""
         async with self._database.write("upload complete") as conn:
             await _pending(conn, tenant, upload_id, lock=True)
             row = await _end(conn, upload_id, COMPLETED, file_id)
             file = await publish_file(conn, file_id, draft)
-        return msgspec.structs.replace(to_upload(row), file=file)
+            upload = msgspec.structs.replace(to_upload(row), file=file)
+            await keep(conn, upload)
+        return upload
 
     async def cancel(self, tenant: str, upload_id: str) -> Upload:
         async with self._database.write("upload cancel") as conn:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Request, post
+from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -10,6 +10,8 @@ from batch_common.config import Limits
 from batch_gateway.documented import BYTES, ERRORS, EXPIRES_AFTER, INTEGER, TEXT, TEXTS, takes
 from batch_gateway.errors import ApiError, too_large
 from batch_gateway.expiry import parse_expiry
+from batch_gateway.idempotency import Once
+from batch_gateway.multipart_stream import read_form
 from batch_gateway.objects import Upload, UploadPart
 from batch_gateway.parameters import Body, text, wrong_type
 from batch_gateway.purposes import check_batch_name, check_purpose, plain_name
@@ -31,10 +33,13 @@ async def create_upload(
     tenant: NamedDependency[str],
     upload_store: NamedDependency[UploadStore],
     limits: NamedDependency[Limits],
-) -> Upload:
+    once: NamedDependency[Once],
+) -> Response[Upload]:
     """Announces a file; its parts follow within an hour."""
-    declared = parse_declared(await request.body(), limits)
-    return await upload_store.create(tenant, declared)
+    raw = await request.body()
+    declared = parse_declared(raw, limits)
+    once.body.json(raw)
+    return await once.answer(lambda: upload_store.create(tenant, declared, once.keep))
 
 
 @post(
@@ -49,9 +54,14 @@ async def create_upload_part(
     upload_id: FromPath[str],
     tenant: NamedDependency[str],
     upload_flow: NamedDependency[UploadFlow],
-) -> UploadPart:
+    limits: NamedDependency[Limits],
+    once: NamedDependency[Once],
+) -> Response[UploadPart]:
     """Adds a part, streamed to the blob store; parts may come side by side."""
-    return await upload_flow.add_part(request, tenant, upload_id)
+    return await once.answer(
+        lambda: upload_flow.add_part(request, tenant, upload_id, once),
+        unread=lambda: read_form(request, limits.max_part_bytes, once.body),
+    )
 
 
 @post(
@@ -66,17 +76,19 @@ async def complete_upload(
     upload_id: FromPath[str],
     tenant: NamedDependency[str],
     upload_flow: NamedDependency[UploadFlow],
-) -> Upload:
+    once: NamedDependency[Once],
+) -> Response[Upload]:
     """Makes the file of the parts, in the order given."""
-    body = Body(await request.body())
+    raw = await request.body()
+    body = Body(raw)
+    once.body.json(raw)
     part_ids = body.required("part_ids")
     if not isinstance(part_ids, list):
         raise wrong_type("part_ids", "an array", part_ids)
     names = [text(part_id, f"part_ids[{n}]") for n, part_id in enumerate(part_ids)]
-    md5 = body.optional("md5")
-    return await upload_flow.complete(
-        tenant, upload_id, names, None if md5 is None else text(md5, "md5")
-    )
+    given = body.optional("md5")
+    md5 = None if given is None else text(given, "md5")
+    return await once.answer(lambda: upload_flow.complete(tenant, upload_id, names, md5, once))
 
 
 @post("/v1/uploads/{upload_id:str}/cancel", status_code=200, responses=ERRORS, tags=["Uploads"])

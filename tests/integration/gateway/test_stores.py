@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from batch_common import clock
 from batch_common.blobs import BlobStore
 from batch_common.db import Database
+from batch_common.formats.content import Part
 from batch_common.state import BatchStatus
 from batch_common.tables import batches, files, models, outbox
 from batch_gateway.batch_request import BatchRequest
@@ -159,7 +160,7 @@ async def test_an_upload_ends_once(database: Database, blobs: BlobStore) -> None
     store, file_store = UploadStore(database), FileStore(database, blobs)
     declared = Declared(bytes=3, filename="a", mime_type="b", purpose="evals", expires_after_s=None)
     upload = await store.create("a", declared)
-    await store.add_part("a", upload.id, "part_1", "k", 3)
+    await store.add_part("a", upload.id, "part_1", Part("k", 3))
     await file_store.begin("file-1", "a", 5)
     ends = await asyncio.gather(
         store.complete("a", upload.id, "file-1", DRAFT),
@@ -170,7 +171,7 @@ async def test_an_upload_ends_once(database: Database, blobs: BlobStore) -> None
     assert sum(not isinstance(end, BaseException) for end in ends) == 1
     assert sum(isinstance(end, ApiError) for end in ends) == 2
     with pytest.raises(ApiError, match=f"Upload {upload.id} is"):
-        await store.add_part("a", upload.id, "part_2", "k", 3)
+        await store.add_part("a", upload.id, "part_2", Part("k", 3))
     with pytest.raises(ApiError, match="No such Upload"):
         await store.pending("b", upload.id)
     await UploadSweep(database, blobs).sweep_page()
