@@ -74,14 +74,19 @@ class Process:
     async def replace(self, number: signal.Signals, down_s: float = 0.3) -> float:
         """Ends it by a signal; another one starts `down_s` later. Seconds until it was gone."""
         pid = await self.running_pid()
-        self._expected, self._down_s = True, down_s
+        ending = self._running
+        self.expect_end(down_s)
         began = time.monotonic()
         os.kill(pid, number)
-        while self.pid == pid:
-            await asyncio.sleep(_TURN_S)
+        assert ending is not None
+        await ending.wait()
         gone_after_s = time.monotonic() - began
         await self.running_pid()
         return gone_after_s
+
+    def expect_end(self, down_s: float = _FIRST_PAUSE_S) -> None:
+        """Whoever plays the role now is about to be ended by a fault, in a way of its own."""
+        self._expected, self._down_s = True, down_s
 
     async def stop(self, within_s: float = 35) -> None:
         """Ends it for good."""

@@ -18,6 +18,7 @@ import psutil
 import yaml
 
 from batch_common.service import PARENT_VARIABLE
+from chaos.control import Control
 from chaos.postgres_server import PostgresServer
 from chaos.process import Process
 from support.nats_process import NatsProcess
@@ -71,7 +72,9 @@ class System:
         self.features = {"single nats", options.database}
         self.complaints: list[str] = []
         self._port = free_port()
+        self._config = self.folder / "config.yml"
         self._locks: dict[str, asyncio.Lock] = {}
+        self._controls = {role: Control(self.folder / "control", role) for role in options.roles}
         self.processes = {role: self._process(role) for role in options.roles}
 
     @property
@@ -88,9 +91,9 @@ class System:
         """`runner` → `runner-1`, `runner-2`."""
         return [role for role in self.processes if role.partition("-")[0] == service]
 
-    def control(self, role: str) -> Path:
-        """The folder by which a service's fault hook is told what to do."""
-        return self.folder / "control" / role
+    def control(self, role: str) -> Control:
+        """Arms faults at the crash points of that role's process."""
+        return self._controls[role]
 
     def request_log(self, role: str) -> Path:
         """What that runner's engine has served, over all its lives."""
@@ -218,16 +221,13 @@ class System:
 
     def _command(self, role: str) -> tuple[str, ...]:
         service = role.partition("-")[0]
-        arguments = (service, "--config", str(self.folder / "config.yml"))
-        if (_TESTS / "chaos" / "service_main.py").exists():
-            control = self.control(role)
-            control.mkdir(parents=True, exist_ok=True)
-            return (sys.executable, "-m", "chaos.service_main", str(control), role, *arguments)
-        return (sys.executable, "-m", "batch_cli.main", *arguments)
+        hooked = ("chaos.service_main", str(self._controls[role].folder), role)
+        return (sys.executable, "-m", *hooked, service, "--config", str(self._config))
 
     def _environment(self, role: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("VLLM_BATCH_")}
-        own = {PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": str(_TESTS)}
+        path = os.pathsep.join([str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = {PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": path}
         own["VLLM_BATCH_NATS__URL"] = self.nats_urls.get(role, self.nats_url)
         if role.startswith("runner"):
             own["VLLM_BATCH_RUNNER__STATE_DIR"] = str(self.folder / "engines" / role)
@@ -248,7 +248,7 @@ class System:
         config = _base_config(self)
         for section, values in self.options.settings.items():
             config.setdefault(section, {}).update(values)
-        (self.folder / "config.yml").write_text(yaml.safe_dump(config))
+        self._config.write_text(yaml.safe_dump(config))
 
 
 def _base_config(system: System) -> dict[str, Any]:
