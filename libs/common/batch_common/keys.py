@@ -59,6 +59,13 @@ def batch_content(batch_id: str, name: str) -> str:
     return f"results/{batch_id}/{name}"
 
 
+def batch_of_errors(key: str) -> str | None:
+    """The batch whose error file's Content lies there; None for any other object."""
+    folder, _, rest = key.partition("/")
+    batch_id, _, name = rest.partition("/")
+    return batch_id if (folder, name) == ("results", "error") else None
+
+
 def chunk_prefix(batch_id: str, chunk_id: str) -> str:
     """Everything that any attempt at this chunk writes."""
     return f"chunks/{batch_id}/{chunk_id}/"
@@ -71,6 +78,15 @@ def segment(prefix: str, attempt: str, number: int) -> str:
 
 def is_segment(key: str) -> bool:
     return key.rpartition("/")[2].startswith("segment-")
+
+
+def suspects(prefix: str, attempt: str) -> str:
+    """Which lines may have killed the engine, as this attempt knows it. Swept as segments are."""
+    return f"{prefix}{attempt}/suspects.json"
+
+
+def is_suspects(key: str) -> bool:
+    return key.endswith("/suspects.json")
 
 
 def chunk_output(prefix: str, attempt: str) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 
 from batch_common import clock
 from batch_common.errors import BlobNotFoundError
-from batch_common.keys import chunk_prefix, plan_index, plan_input
+from batch_common.keys import batch_of_errors, chunk_prefix, plan_prefix
 from batch_common.logs import get_log
 from batch_common.state import TERMINAL, BatchStatus, ChunkState, DeliveryState
 from batch_common.tables import batches, chunks, deliveries, files, spans
@@ -55,21 +55,31 @@ async def _sweep_chunk(context: Context, chunk: AnyRow) -> None:
 
 
 async def _sweep_plans(context: Context) -> bool:
-    """Spans go last: they say that there is a plan."""
+    """Spans go last: they say that there is a plan.
+
+    What a batch with an error file was planned from stays for its retry, as long as that file.
+    """
     statement = (
-        select(spans.c.batch_id)
+        select(spans.c.batch_id, batches.c.error_file_id)
         .distinct()
         .where(batches.c.id == spans.c.batch_id, batches.c.status.in_(TERMINAL))
         .limit(_AT_ONCE)
     )
     async with context.database.read() as conn:
-        ended = list((await conn.execute(statement)).scalars())
-    for batch_id in ended:
-        await context.blobs.delete([plan_input(batch_id), plan_index(batch_id)])
+        ended = (await conn.execute(statement)).all()
+    for batch in ended:
+        if batch.error_file_id is None:
+            await _delete_plan(context, batch.batch_id)
     if ended:
+        ids = [batch.batch_id for batch in ended]
         async with context.database.write("plan swept") as conn:
-            await conn.execute(delete(spans).where(spans.c.batch_id.in_(ended)))
+            await conn.execute(delete(spans).where(spans.c.batch_id.in_(ids)))
     return len(ended) == _AT_ONCE
+
+
+async def _delete_plan(context: Context, batch_id: str) -> None:
+    listed = await context.blobs.list(plan_prefix(batch_id))
+    await context.blobs.delete([info.key for info in listed])
 
 
 async def sweep_files(context: Context) -> bool:
@@ -117,6 +127,8 @@ async def _purge(context: Context, file: AnyRow) -> None:
         await context.blobs.delete([part.key for part in await parts_of(context, file)])
     except BlobNotFoundError:
         log.info("file_already_gone", file=file.id)
+    if batch_id := batch_of_errors(file.blob_key):
+        await _delete_plan(context, batch_id)
     await context.blobs.delete([file.blob_key])
     async with context.database.write("file purged") as conn:
         await conn.execute(

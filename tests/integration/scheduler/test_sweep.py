@@ -10,15 +10,16 @@ from sqlalchemy import select, update
 from batch_common import clock
 from batch_common.blobs import BlobStore
 from batch_common.bus import Bus
-from batch_common.keys import file_content
-from batch_common.state import DeliveryState
-from batch_common.tables import deliveries, files
+from batch_common.keys import file_content, plan_prefix
+from batch_common.state import BatchStatus, DeliveryState
+from batch_common.tables import deliveries, files, spans
 from batch_scheduler.context import Context
 from batch_scheduler.fleet import Fleet
 from batch_scheduler.rates import Rates
 from batch_scheduler.sweep import GRACE_S, sweep_files
 from batch_scheduler.wakes import Wakes
 from support.fake_runner import FakeRunner
+from support.wait import until
 
 from .conftest import House, request_line
 
@@ -97,6 +98,36 @@ async def test_results_go_with_their_chunks_but_not_before_their_delivery(
     await sweep_files(context)
     assert [await there(house, key) for key in [*keys, output.blob_key]] == [False] * 3
     assert (await row(house, output.id)).purged_at
+
+
+async def test_a_plan_stays_for_a_retry_as_long_as_the_error_file(
+    house: House, context: Context, serving: Serving
+) -> None:
+    house.start_scheduler()
+    good = await house.submit_lines(request_line("a"))
+    bad = await house.submit_lines(request_line("b"), request_line("c"))
+    await house.reached(bad, BatchStatus.IN_PROGRESS)
+    await house.cancel(bad)
+    await serving()
+    errors = (await house.ended(bad)).error_file_id
+    await house.ended(good)
+
+    async def plan_of(batch_id: str) -> int:
+        return len(await house.blobs.list(plan_prefix(batch_id)))
+
+    async def swept() -> bool:
+        async with house.database.read() as conn:
+            left = (await conn.execute(select(spans.c.batch_id))).all()
+        return not left
+
+    await until(swept, what="the sweep of both plans")
+    assert (await plan_of(good), await plan_of(bad)) == (0, 2)
+    async with house.database.write("in a test") as conn:
+        await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
+        gone = update(files).where(files.c.id == errors).values(deleted_at=LONG_AGO)
+        await conn.execute(gone)
+    await sweep_files(context)
+    assert (await plan_of(bad), bool((await row(house, errors)).purged_at)) == (0, True)
 
 
 async def test_a_file_without_bytes_is_purged(house: House, context: Context) -> None:
