@@ -1,10 +1,13 @@
 """A Postgres server for one run."""
 
 import asyncio
+import subprocess
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 class PostgresServer:
@@ -27,6 +30,31 @@ class PostgresServer:
 
     async def stop(self) -> None:
         await asyncio.to_thread(self._stop)
+
+    async def stop_at_once(self) -> None:
+        """`-m immediate`: every connection breaks, what is not committed is gone."""
+        await asyncio.to_thread(self._control, "-m", "immediate", "-w", "stop")
+
+    async def kill(self) -> None:
+        """kill -9 of the postmaster; its children notice, and leave."""
+        info = self._server.get_postmaster_info()
+        children = info.process.children(recursive=True)
+        info.process.kill()
+        await asyncio.to_thread(psutil.wait_procs, [info.process, *children], 10)
+
+    async def start_again(self) -> None:
+        """After either: crash recovery, at the same address."""
+        await asyncio.to_thread(self._server.ensure_postgres_running)
+
+    def _control(self, *words: str) -> None:
+        server = self._server
+        subprocess.run(
+            [server.bin_path / "pg_ctl", "-D", self.folder, *words],
+            user=server.system_user,
+            check=True,
+            timeout=20,
+            stdout=subprocess.DEVNULL,
+        )
 
     def _start(self) -> None:
         with warnings.catch_warnings():

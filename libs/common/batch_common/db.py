@@ -14,15 +14,15 @@ from typing import Any, Final
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from batch_common import config, crash_points
-from batch_common.errors import ConfigError
+from batch_common.database_errors import database_errors
+from batch_common.errors import ConfigError, DatabaseUnavailableError
 
 _BUSY_TIMEOUT_S: Final = 30
-# What a database raises that is away, or drops a connection: worth another try.
-DATABASE_ERRORS: Final = (OSError, DBAPIError, PoolTimeoutError)
+# After these a loop tries again: the database is away, or full, or one row makes trouble.
+DATABASE_ERRORS: Final = (DatabaseUnavailableError, DBAPIError, OSError)
 # A process that is suspended in mid-transaction lets go of its rows after this.
 _IDLE_TIMEOUT_S: Final = 8
 _OUTBOX_MARK: Final = "vllm_batch_outbox"
@@ -41,22 +41,28 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction for reading; its snapshot is not kept beyond the block."""
-        async with self._reader.connect() as conn:
-            yield conn
+        """A transaction for reading; its snapshot is not kept beyond the block.
+
+        Raises DatabaseUnavailableError.
+        """
+        with database_errors("read"):
+            async with self._reader.connect() as conn:
+                yield conn
 
     @asynccontextmanager
     async def write(self, what: str) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits at the end of the block and rolls back on exceptions.
 
-        `what` names it among the crash points, as `commit <what>`.
+        `what` names it among the crash points, as `commit <what>`. Raises
+        DatabaseUnavailableError, and then the commit may have been made all the same.
         """
         point = f"commit {what}"
-        async with self._turn, self._writer.begin() as conn:
-            yield conn
-            marked = conn.info.pop(_OUTBOX_MARK, False)
-            await crash_points.before(point)
-        await crash_points.after(point)
+        with database_errors(what):
+            async with self._turn, self._writer.begin() as conn:
+                yield conn
+                marked = conn.info.pop(_OUTBOX_MARK, False)
+                await crash_points.before(point)
+            await crash_points.after(point)
         if marked:
             self.committed.set()
 

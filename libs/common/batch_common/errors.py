@@ -3,6 +3,7 @@
 BatchServerError
 ├── TransientError             trying again later may succeed
 │   ├── BusUnavailableError    NATS cannot be reached or has no leader
+│   ├── DatabaseUnavailableError  the database cannot be reached, restarts, or is overloaded
 │   └── BlobUnavailableError   the blob store answered with a passing fault
 └── PermanentError             trying again changes nothing
     ├── ConfigError            the configuration is wrong (exit code 3)
@@ -28,6 +29,13 @@ class PermanentError(BatchServerError):
 
 class BusUnavailableError(TransientError):
     """NATS cannot be reached, or the stream has no leader at the moment."""
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database did not answer, broke the connection, or refused work for the moment.
+
+    Out of a commit: it may have been made all the same.
+    """
 
 
 class BlobUnavailableError(TransientError):

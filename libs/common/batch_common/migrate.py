@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
@@ -11,8 +10,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from batch_common.database_errors import reason_of
 from batch_common.db import Database
-from batch_common.errors import SchemaTooNewError, StartError
+from batch_common.errors import DatabaseUnavailableError, SchemaTooNewError, StartError
 from batch_common.logs import get_log
 
 log = get_log(__name__)
@@ -31,8 +31,8 @@ async def migrate(database: Database) -> None:
             if not database.is_sqlite:
                 await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
             await conn.run_sync(_upgrade)
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    except (DatabaseUnavailableError, SQLAlchemyError) as error:
+        reason = reason_of(error.__cause__ or error)
         raise StartError(
             f"the database cannot be used ({reason}): check that it runs and takes connections, "
             "and database.url (or, for SQLite, that the data directory can be written)"

@@ -16,8 +16,9 @@ from litestar.exceptions import (
     ValidationException,
 )
 from multipart import MultipartError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from batch_common.database_errors import is_full, is_passing
 from batch_common.errors import BlobNotFoundError, BlobStoreFullError, TransientError
 from batch_common.logs import get_log
 
@@ -158,14 +159,13 @@ def _unavailable() -> ApiError:
 
 
 def _of_database(error: DBAPIError) -> ApiError:
-    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":
+    if is_full(error):
         return ApiError(
             507,
             "The server has no space left for its database: free some and try again.",
             retry=False,
         )
-    passing = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    return _unavailable() if passing else _internal()
+    return _unavailable() if is_passing(error) else _internal()
 
 
 def _of_http(error: HTTPException, method: str, path: str) -> ApiError:

@@ -10,8 +10,8 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
-from sqlalchemy.exc import DBAPIError
 
+from batch_common.db import DATABASE_ERRORS
 from batch_common.state import TERMINAL
 from batch_common.tasks import repeat, wait_any
 from batch_gateway import metrics
@@ -53,7 +53,7 @@ class Progress:
             wake=asyncio.Event(),
             stop=self._stop,
             every_s=_EVERY_S,
-            catch=(DBAPIError, OSError),
+            catch=DATABASE_ERRORS,
         )
 
     async def _look(self) -> bool:

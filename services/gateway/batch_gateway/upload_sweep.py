@@ -8,11 +8,10 @@ import asyncio
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.exc import DBAPIError
 
 from batch_common import clock, keys
 from batch_common.blobs import BlobStore
-from batch_common.db import Database
+from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.errors import BlobNotFoundError, BlobUnavailableError
 from batch_common.formats.content import decode_content
 from batch_common.logs import get_log
@@ -39,7 +38,7 @@ class UploadSweep:
             wake=asyncio.Event(),
             stop=stop,
             every_s=_EVERY_S,
-            catch=(BlobUnavailableError, DBAPIError, OSError),
+            catch=(BlobUnavailableError, *DATABASE_ERRORS),
         )
 
     async def sweep_page(self) -> bool:
