@@ -30,6 +30,7 @@ from batch_gateway.health import Health
 from batch_gateway.idempotency import once_of
 from batch_gateway.models import ModelStore
 from batch_gateway.progress import Progress
+from batch_gateway.retry import Retry
 from batch_gateway.upload_flow import UploadFlow
 from batch_gateway.upload_store import UploadStore
 
@@ -81,6 +82,7 @@ def make_api(
                 upload_store=upload_store,
                 upload_flow=UploadFlow(upload_store, file_store, blobs, config.limits),
                 model_store=ModelStore(database, configured, clock.timestamp()),
+                retry=Retry(batch_store, file_store, blobs),
                 progress=shown,
                 health=Health(database, bus, blobs),
             ),

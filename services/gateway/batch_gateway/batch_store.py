@@ -16,6 +16,7 @@ from batch_common.tables import batches, chunks
 from batch_gateway.batch_object import RUNNING, to_batch
 from batch_gateway.batch_request import BatchRequest
 from batch_gateway.errors import ApiError
+from batch_gateway.file_store import Draft, publish_file
 from batch_gateway.idempotency import Keep, keep_nothing
 from batch_gateway.objects import Batch, BatchList, page_ends
 from batch_gateway.paging import is_id, read_page
@@ -33,6 +34,19 @@ class BatchStore:
         """The row and `batch.submitted` in one transaction."""
         async with self._database.write("batch create") as conn:
             return await insert_batch(conn, tenant, wanted, traceparent, keep)
+
+    async def create_with_file(
+        self, tenant: str, wanted: BatchRequest, draft: Draft, traceparent: str, keep: Keep
+    ) -> Batch:
+        """A begun file becomes visible and the input of a new batch, in one transaction."""
+        async with self._database.write("batch create with file") as conn:
+            await publish_file(conn, wanted.input_file_id, draft)
+            return await insert_batch(conn, tenant, wanted, traceparent, keep)
+
+    async def row(self, tenant: str, batch_id: str) -> Row[Any]:
+        """As it stands in the table. Raises ApiError (404)."""
+        async with self._database.read() as conn:
+            return await _row(conn, tenant, batch_id)
 
     async def find(self, tenant: str, batch_id: str) -> Batch:
         """Raises ApiError (404)."""

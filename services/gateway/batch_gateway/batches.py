@@ -11,10 +11,11 @@ from litestar.params import FromPath, FromQuery
 from batch_common.cloudevents import TRACE, new_traceparent
 from batch_gateway.batch_request import parse_batch_request
 from batch_gateway.batch_store import BatchStore
-from batch_gateway.documented import ERRORS, EXPIRES_AFTER, PAIRS, TEXT, takes
+from batch_gateway.documented import ERRORS, EXPIRES_AFTER, PAIRS, TEXT, Creates, takes
 from batch_gateway.idempotency import Once
 from batch_gateway.objects import Batch, BatchList
 from batch_gateway.paging import check_limit
+from batch_gateway.retry import Retry
 
 _CREATE = takes(
     "application/json",
@@ -67,9 +68,32 @@ async def cancel_batch(
     return await batch_store.cancel(tenant, batch_id)
 
 
+@post(
+    "/v1/batches/{batch_id:str}/retry",
+    status_code=200,
+    responses=ERRORS,
+    operation_class=Creates,
+    tags=["Batches"],
+)
+async def retry_batch(
+    request: Request[Any, Any, Any],
+    batch_id: FromPath[str],
+    tenant: NamedDependency[str],
+    retry: NamedDependency[Retry],
+    once: NamedDependency[Once],
+) -> Response[Batch]:
+    """Makes a new batch of an ended one's failed, expired and cancelled requests.
+
+    The body is ignored.
+    """
+    once.body.json(b"")
+    trace = _trace(request)
+    return await once.answer(lambda: retry.create(tenant, batch_id, trace, once.keep))
+
+
 def _trace(request: Request[Any, Any, Any]) -> str:
     given = request.headers.get(TRACE, "")
     return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
 
 
-ROUTES = [create_batch, list_batches, retrieve_batch, cancel_batch]
+ROUTES = [create_batch, list_batches, retrieve_batch, cancel_batch, retry_batch]

@@ -5,7 +5,7 @@ from typing import Any, Final
 from batch_gateway.errors import ApiError
 from batch_gateway.parameters import text, wrong_type
 
-_MAX_PAIRS: Final = 16
+MAX_PAIRS: Final = 16
 _MAX_KEY: Final = 64
 _MAX_VALUE: Final = 512
 
@@ -16,8 +16,8 @@ def parse_metadata(value: Any) -> dict[str, str] | None:
         return None
     if not isinstance(value, dict):
         raise wrong_type("metadata", "an object", value)
-    if len(value) > _MAX_PAIRS:
-        raise _over("metadata", "object_above_max_properties", "properties", _MAX_PAIRS, len(value))
+    if len(value) > MAX_PAIRS:
+        raise _over("metadata", "object_above_max_properties", "properties", MAX_PAIRS, len(value))
     return {_key(key): _value(key, item) for key, item in value.items()}
 
 
