@@ -12,6 +12,7 @@ from batch_cli.commands import (
     cancel,
     list_batches,
     results,
+    retry,
     run,
     services,
     show,
@@ -29,6 +30,7 @@ examples:
   vllm-batch up --model Qwen/Qwen3-4B            serve the Batch API on this machine
   vllm-batch submit requests.jsonl --watch       hand in a batch and follow it
   vllm-batch results batch_01k… -o out.jsonl     fetch what is there
+  vllm-batch retry batch_01k…                    run again what did not succeed
   vllm-batch run -i in.jsonl -o out.jsonl --model Qwen/Qwen3-4B
                                                  one file through one engine, no server
 
@@ -55,7 +57,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (up, run, submit, list_batches, show, watch, cancel, results, services):
+    for module in (up, run, submit, list_batches, show, watch, cancel, results, retry, services):
         module.add(commands)
     return parser
 

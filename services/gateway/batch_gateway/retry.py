@@ -1,7 +1,7 @@
-"""`POST /v1/batches/{id}/retry`: a new batch of the requests of an ended one that have no answer.
+"""`POST /v1/batches/{id}/retry`: a new batch of what an ended one has no success for.
 
-The error file names them, and their lines come from what the batch was planned from: both stay as
-long as the error file does, whatever became of the input file.
+The error file names these requests, and their lines come from what the batch was planned from:
+that stays as long as the error file does, whatever became of the input file.
 """
 
 from typing import Any, Final
@@ -75,7 +75,7 @@ class Retry:
 
 
 def check_retryable(row: Row[Any]) -> None:
-    """Raises ApiError (400, 409) for a batch that has no unanswered requests to offer."""
+    """Raises ApiError (400, 409) for a batch that offers nothing to retry."""
     if row.status not in TERMINAL:
         raise ApiError(
             409,
@@ -98,7 +98,7 @@ def _why_nothing(row: Row[Any]) -> str:
             f"Batch '{row.id}' ended before its requests were read: create a new batch with its "
             f"input file {row.input_file_id}."
         )
-    return f"Nothing to retry: all {row.total} requests of batch '{row.id}' have an answer."
+    return f"Nothing to retry: all {row.total} requests of batch '{row.id}' succeeded."
 
 
 def retry_request(row: Row[Any], input_file_id: str) -> BatchRequest:

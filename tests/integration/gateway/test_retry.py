@@ -1,4 +1,4 @@
-"""A new batch of what an ended one has no answer for."""
+"""A new batch of what an ended one has no success for."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def request(number: int, pad: int = 0) -> bytes:
 async def ended(
     served: Any, order: list[int], failed: list[int], status: str = "completed", **about: Any
 ) -> dict[str, Any]:
-    """A batch whose lines ran in `order` (numbers of the input file); `failed` have no answer."""
+    """A batch whose lines ran in `order` (numbers of the input file); `failed` have no success."""
     batch = await make_batch(served.http, **about)
     batch_id = batch["id"]
     lines = [request(number, pad=number * 7919 % 3000) for number in order]
@@ -86,7 +86,7 @@ async def file_count(served: Any) -> int:
 
 
 @pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])
-async def test_the_new_batch_has_the_unanswered_lines(served: Any, status: str) -> None:
+async def test_the_new_batch_has_the_lines_of_the_error_file(served: Any, status: str) -> None:
     order = [3, 1, 7, 9, 8, 12]  # blank lines count; prefixes reorder
     about = {"metadata": {"a": "b"}, "output_expires_after": None}
     old = await ended(served, order, failed=[12, 1, 7], status=status, **about)

@@ -21,6 +21,7 @@ COMMANDS = {
     "watch": ("b",),
     "cancel": ("b",),
     "results": ("b",),
+    "retry": ("b",),
     "gateway": (),
     "scheduler": (),
     "runner": (),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from batch_cli.client.errors import ApiError, UnreachableError
+from batch_cli.client.errors import ApiError, NoServerError, NotOursError, UnreachableError
 from batch_common.errors import ConfigError
 from batch_common.secret import Secret
 
@@ -31,6 +31,12 @@ class Body(msgspec.Struct, frozen=True):
     kind: str
     size: int
     pieces: Iterable[bytes]
+
+
+def json_body(content: Any = None) -> Body:
+    """None: an empty one."""
+    encoded = b"" if content is None else msgspec.json.encode(content)
+    return Body("application/json", len(encoded), (encoded,))
 
 
 class Api:
@@ -53,12 +59,11 @@ class Api:
 
     def post(self, path: str, content: Any = None) -> Any:
         """Send JSON (None: an empty body); the answer's JSON."""
-        encoded = b"" if content is None else msgspec.json.encode(content)
-        return self.send(path, Body("application/json", len(encoded), (encoded,)))
+        return self.send(path, json_body(content))
 
-    def send(self, path: str, body: Body) -> Any:
+    def send(self, path: str, body: Body, headers: Mapping[str, str] | None = None) -> Any:
         """Send any body; the answer's JSON."""
-        with self.stream("POST", path, body=body) as answer:
+        with self.stream("POST", path, body=body, headers=headers) as answer:
             return _decoded(answer.read())
 
     @contextmanager
@@ -147,7 +152,7 @@ def _faults(url: str) -> Iterator[None]:
     try:
         yield
     except ConnectionRefusedError as error:
-        raise UnreachableError(
+        raise NoServerError(
             f"no server answers at {url}: start one with `vllm-batch up`, "
             "or name another with --url or OPENAI_BASE_URL"
         ) from error
@@ -185,7 +190,7 @@ def _decoded(content: bytes) -> Any:
     try:
         return msgspec.json.decode(content)
     except msgspec.DecodeError as error:
-        raise UnreachableError(NOT_OURS) from error
+        raise NotOursError(NOT_OURS) from error
 
 
 class _Identified(msgspec.Struct):
@@ -197,7 +202,7 @@ def id_of(content: Any) -> str:
     try:
         return msgspec.convert(content, _Identified).id
     except msgspec.ValidationError as error:
-        raise UnreachableError(NOT_OURS) from error
+        raise NotOursError(NOT_OURS) from error
 
 
 class _Details(msgspec.Struct):

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from batch_cli.client.api import NOT_OURS
-from batch_cli.client.errors import UnreachableError
+from batch_cli.client.errors import NotOursError
 
 FINAL: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _MAX_ERRORS: Final = 10
@@ -72,11 +72,11 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def read_batch(content: Any) -> Batch:
-    """From decoded JSON; fields that we do not know are ignored. Raises UnreachableError."""
+    """From decoded JSON; fields that we do not know are ignored. Raises NotOursError."""
     try:
         return msgspec.convert(content, Batch)
     except msgspec.ValidationError as error:
-        raise UnreachableError(NOT_OURS) from error
+        raise NotOursError(NOT_OURS) from error
 
 
 def error_lines(batch: Batch) -> list[str]:

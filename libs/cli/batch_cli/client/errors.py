@@ -7,6 +7,14 @@ class UnreachableError(TransientError):
     """No server answers there, or the connection broke."""
 
 
+class NoServerError(UnreachableError):
+    """Nothing listens there."""
+
+
+class NotOursError(UnreachableError):
+    """What answers there does not speak the API."""
+
+
 class ApiError(PermanentError):
     """The server refused. status: of HTTP; `str(error)` is the server's own message."""
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from batch_cli.client.api import Api, connected, id_of
+from batch_cli.client.api import Api, connected, id_of, json_body
+from batch_cli.client.create import create
 from batch_cli.client.display import choose_display
 from batch_cli.client.look import print_json
 from batch_cli.client.send_file import send_file
@@ -29,6 +30,11 @@ def submit(args: argparse.Namespace) -> int:
         window=args.completion_window,
         metadata=dict(args.metadata),
     )
+    return handed_in(api, batch, args)
+
+
+def handed_in(api: Api, batch: Any, args: argparse.Namespace) -> int:
+    """Says so of a new batch, and with --watch follows it to the end."""
     if args.json:
         print_json(batch)
     else:
@@ -43,7 +49,8 @@ def create_batch(
 ) -> Any:
     """The new Batch object."""
     content = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": window}
-    return api.post("/batches", content | ({"metadata": metadata} if metadata else {}))
+    body = json_body(content | ({"metadata": metadata} if metadata else {}))
+    return create(api, "/batches", lambda: body)
 
 
 class _Line(msgspec.Struct):

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from batch_cli.client.api import Api, Body, id_of, quoted
+from batch_cli.client.api import Api, Body, id_of, json_body, quoted
+from batch_cli.client.create import create
 from batch_cli.client.errors import ApiError, UnreachableError
 from batch_common.errors import PermanentError
 
@@ -18,10 +19,9 @@ MAX_SINGLE_BYTES: Final = 512 << 20
 PART_BYTES: Final = 64 << 20
 _PIECE_BYTES: Final = 1 << 20
 _PARALLEL: Final = 4
-_TRIES: Final = 3
 
 Sent = Callable[[int], None]
-"""Told how many further bytes have been sent; negative when a part starts anew."""
+"""Told how many further bytes have been sent; negative when some start anew."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -54,8 +54,8 @@ def upload(api: Api, path: Path, sent: Sent, *, max_single: int = MAX_SINGLE_BYT
     whole = Source(path, 0, size)
     if size > max_single:
         return _in_parts(api, whole, sent)
-    answer = api.send("/files", multipart("file", path.name, whole, sent, {"purpose": "batch"}))
-    return id_of(answer)
+    form = _Form("file", path.name, whole, sent, {"purpose": "batch"})
+    return id_of(create(api, "/files", form.anew))
 
 
 def file_size(path: Path) -> int:
@@ -87,12 +87,42 @@ def multipart(
     return Body(kind, len(first) + source.size + len(last), pieces())
 
 
+class _Form:
+    """A form that may have to be sent more than once."""
+
+    def __init__(
+        self,
+        field: str,
+        name: str,
+        source: Source,
+        sent: Sent,
+        fields: dict[str, str] | None = None,
+    ) -> None:
+        self._field = field
+        self._name = name
+        self._source = source
+        self._sent = sent
+        self._fields = fields
+        self._so_far = 0
+
+    def anew(self) -> Body:
+        """What was sent before does not count any more."""
+        self._sent(-self._so_far)
+        self._so_far = 0
+        return multipart(self._field, self._name, self._source, self._count, self._fields)
+
+    def _count(self, size: int) -> None:
+        self._so_far += size
+        self._sent(size)
+
+
 def _in_parts(api: Api, whole: Source, sent: Sent) -> str:
-    upload_id = id_of(api.post("/uploads", _declaration(whole)))
+    declaration = json_body(_declaration(whole))
+    upload_id = id_of(create(api, "/uploads", lambda: declaration))
     sender = _PartSender(api, upload_id, sent)
     try:
-        ids = sender.send_all(_parts(whole))
-        done = api.post(f"/uploads/{quoted(upload_id)}/complete", {"part_ids": ids})
+        order = json_body({"part_ids": sender.send_all(_parts(whole))})
+        done = create(api, f"/uploads/{quoted(upload_id)}/complete", lambda: order)
     except BaseException:
         _abandon(api, upload_id)
         raise
@@ -117,30 +147,17 @@ class _PartSender:
                 self._failed.set()  # whoever still sends has no more to send
 
     def _send(self, part: Source) -> str:
-        for left in range(_TRIES - 1, -1, -1):
-            if self._failed.is_set():
-                break
-            try:
-                return self._send_once(part)
-            except (UnreachableError, ApiError) as error:
-                if not left or (isinstance(error, ApiError) and error.status < 500):
-                    self._failed.set()
-                    raise
-        raise UnreachableError("the upload was given up, since another part of it failed")
-
-    def _send_once(self, part: Source) -> str:
-        so_far = 0
-
-        def count(size: int) -> None:
-            nonlocal so_far
-            so_far += size
-            self._sent(size)
-
+        if self._failed.is_set():
+            raise UnreachableError("the upload was given up, since another part of it failed")
+        form = _Form("data", "part", part, self._sent)
         try:
-            return id_of(self._api.send(self._path, multipart("data", "part", part, count)))
+            return id_of(create(self._api, self._path, form.anew, wanted=self._go_on))
         except BaseException:
-            self._sent(-so_far)
+            self._failed.set()
             raise
+
+    def _go_on(self) -> bool:
+        return not self._failed.is_set()
 
 
 def _parts(whole: Source) -> Iterator[Source]:
