@@ -1,12 +1,15 @@
-# make demo | test | test-all | bench | check | format | schemas | clean
+# make demo | test | test-all | chaos | bench | check | format | generated | clean
 # Everything is installed into .venv; PYTHON chooses the interpreter it is made with.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SECONDS ?= 600
+SEED ?=
+DATABASE ?= sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench check format generated clean
+.PHONY: help demo test test-all chaos bench check format generated clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -23,6 +26,10 @@ test: check
 test-all: $(INSTALLED)
 	$(BIN)/python tests/support/vllm_environment.py
 	$(BIN)/pytest -m slow --timeout 1800
+
+## make chaos     faults of every kind for SECONDS=600 [SEED=] [DATABASE=sqlite|postgres]; prints figures
+chaos: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --database $(DATABASE)
 
 ## make bench     the figures of docs/BENCHMARKS.md, measured on this machine
 bench: $(INSTALLED)

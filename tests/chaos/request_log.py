@@ -25,13 +25,13 @@ class Served(msgspec.Struct, frozen=True):
 
 
 def read_served(logs: Iterable[Path]) -> Served:
-    """Only good answers count: what failed was not computed."""
+    """Only good answers count: what failed, on its own or by a fault, was not computed."""
     times: list[float] = []
     counted: Counter[str] = Counter()
     by_answer: dict[str, str] = {}
     for line in _lines(logs):
         mark = _MARK.search(line["prompt"])
-        if mark is not None and line["status"] == 200:
+        if mark is not None and line["status"] == 200 and "fault" not in line:
             times.append(line["time"])
             counted[mark[1]] += 1
             by_answer[line["id"]] = mark[1]

@@ -28,6 +28,7 @@ from chaos.system import (
     WINDOW,
     Options,
     System,
+    features,
 )
 from chaos.watcher import Watcher
 from chaos.workload import Workload
@@ -53,6 +54,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
     requests_per_s: float = _LOAD
+
+    def kinds(self) -> list[str]:
+        """The kinds of faults that strike."""
+        return list(faults_for(features(self.database), self.faults))
 
 
 class Run:
@@ -97,6 +102,7 @@ class Run:
 
     async def report(self) -> Report:
         """The verdict; the API is asked for it."""
+        (self.system.folder / "strikes.json").write_bytes(msgspec.json.encode(self.strikes))
         served = await asyncio.to_thread(read_served, self.system.request_logs())
         violations = [*self.system.complaints, *self.workload.complaints, *self.watcher.complaints]
         violations += [f"{s.kind}: {s.error}" for s in self.strikes if s.error]

@@ -15,8 +15,19 @@ from typing import Any, Final
 import httpx
 import msgspec
 import psutil
-import yaml
 
+from batch_common.config import (
+    Config,
+    Database,
+    Gateway,
+    Limits,
+    Runner,
+    Scheduler,
+    Sinks,
+    Webhook,
+)
+from batch_common.config_file import dump_config
+from batch_common.secret import ApiKeys, Secret
 from batch_common.service import PARENT_VARIABLE
 from chaos.control import Control
 from chaos.postgres_server import PostgresServer
@@ -69,9 +80,9 @@ class System:
         self.nats_urls: dict[str, str] = {}
         # Laid over each role's environment at its next start.
         self.environments: dict[str, dict[str, str]] = {}
-        self.features = {"single nats", options.database}
+        self.features = features(options.database)
         self.complaints: list[str] = []
-        self._port = free_port()
+        self.port = free_port()
         self._config = self.folder / "config.yml"
         self._locks: dict[str, asyncio.Lock] = {}
         self._controls = {role: Control(self.folder / "control", role) for role in options.roles}
@@ -80,7 +91,7 @@ class System:
     @property
     def url(self) -> str:
         """Of the API, without /v1."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def nats_url(self) -> str:
@@ -238,6 +249,7 @@ class System:
         options = {
             "requests_per_s": str(REQUESTS_PER_S),
             "request_log": str(self.request_log(role)),
+            "fault_file": str(self.fault_file(role)),
             "crash_on": "POISON-CRASH",
             "oom_on": "POISON-OOM",
             "hang_on": "POISON-HANG",
@@ -245,45 +257,52 @@ class System:
         return options | dict(self.options.engine)
 
     def _write_config(self) -> None:
-        config = _base_config(self)
+        config = _quick_config(self)
         for section, values in self.options.settings.items():
-            config.setdefault(section, {}).update(values)
-        self._config.write_text(yaml.safe_dump(config))
+            changed = msgspec.structs.replace(getattr(config, section), **values)
+            config = msgspec.structs.replace(config, **{section: changed})
+        self._config.write_text(dump_config(config), "utf-8")
 
 
-def _base_config(system: System) -> dict[str, Any]:
-    """Everything quick, so that a run sees many recoveries."""
-    return {
-        "data_dir": str(system.data),
-        "models": [*MODELS, ABSENT_MODEL],
-        "database": {"url": system.postgres.url if system.postgres else "", "pool_size": 5},
-        "gateway": {"port": system._port, "api_keys": TENANTS},
-        "limits": {"completion_windows": ["24h", "1m"]},
-        "scheduler": {
-            "chunk_max_requests": 100,
-            "chunk_first_requests": 40,
-            "chunk_target_s": 3,
-            "claim_ttl_s": 3,
-            "lease_ttl_s": 3,
-            "reconcile_s": 1,
-            "poll_s": 0.5,
-        },
-        "runner": {
-            "engine": "sim",
-            "models": list(MODELS),
-            "window": WINDOW,
-            "request_timeout_s": 8,
-            "request_attempts": 3,
-            "flush_s": FLUSH_S,
-            "claim_s": 0.5,
-            "ack_wait_s": ACK_WAIT_S,
-            "drain_s": 5,
-        },
-        "sinks": {
-            "enabled": ["webhook"] if system.options.webhook else [],
-            "webhook": {"url": system.options.webhook, "allow_private": True, "timeout_s": 3},
-        },
-    }
+def features(database: str) -> set[str]:
+    """What faults may need, see Fault.needs."""
+    return {"single nats", database}
+
+
+def _quick_config(system: System) -> Config:
+    """Every interval is short, so that a run sees many recoveries."""
+    webhook = system.options.webhook
+    return Config(
+        data_dir=str(system.data),
+        models=(*MODELS, ABSENT_MODEL),
+        database=Database(url=Secret(system.postgres.url if system.postgres else ""), pool_size=5),
+        gateway=Gateway(port=system.port, api_keys=ApiKeys(TENANTS)),
+        limits=Limits(completion_windows=("24h", "1m")),
+        scheduler=Scheduler(
+            chunk_max_requests=100,
+            chunk_first_requests=40,
+            chunk_target_s=3,
+            claim_ttl_s=3,
+            lease_ttl_s=3,
+            reconcile_s=1,
+            poll_s=0.5,
+        ),
+        runner=Runner(
+            engine="sim",
+            models=MODELS,
+            window=WINDOW,
+            request_timeout_s=8,
+            request_attempts=3,
+            flush_s=FLUSH_S,
+            claim_s=0.5,
+            ack_wait_s=ACK_WAIT_S,
+            drain_s=5,
+        ),
+        sinks=Sinks(
+            enabled=("webhook",) if webhook else (),
+            webhook=Webhook(url=webhook, allow_private=True, timeout_s=3),
+        ),
+    )
 
 
 def _engine_below(owner: int) -> int | None:

@@ -32,6 +32,10 @@ class LoseStore(Fault):
     kind = "lose jetstream"
     needs = frozenset({"single nats"})
 
+    def __init__(self, away_s: float = 1.0) -> None:
+        """`away_s`: the server is down for so long at most."""
+        self._away_s = away_s
+
     async def strike(self, system: System, rng: random.Random) -> int:
         async with system.holding("nats"):
             under_it = rng.random() < 0.5
@@ -41,7 +45,7 @@ class LoseStore(Fault):
                 await asyncio.sleep(rng.uniform(0, 1))
             await system.nats.stop(signal.SIGKILL)
             await asyncio.to_thread(shutil.rmtree, system.nats.store, ignore_errors=True)
-            await asyncio.sleep(rng.uniform(0, 1))
+            await asyncio.sleep(self._away_s * rng.uniform(0.5, 1))
             await system.nats.start()
         return 1
 
