@@ -1,1 +1,5 @@
 """Fixtures for every tier."""
+
+from support import examples
+
+examples.load()
