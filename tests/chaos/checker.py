@@ -54,6 +54,11 @@ def check(seen: Evidence, asked: dict[str, str]) -> list[str]:
     return found + _check_lines(seen) + _check_answers(seen, asked)
 
 
+def is_end(event: SeenEvent) -> bool:
+    """Whether it tells of a terminal status."""
+    return event.type.removeprefix("batch.") in TERMINAL
+
+
 def innocent_failures(seen: Evidence) -> list[dict[str, Any]]:
     """Error lines of requests that were good: what faults of the engine may cost."""
     return [
@@ -73,7 +78,7 @@ def _check_stamps(seen: Evidence) -> list[str]:
 def _check_told(seen: Evidence) -> list[str]:
     """The end is in the stream under one id, and the webhook was called with the same."""
     found = []
-    ends = [event for event in seen.events if event.type.removeprefix("batch.") in TERMINAL]
+    ends = [event for event in seen.events if is_end(event)]
     ids = {event.id for event in ends}
     wanted = f"batch.{seen.batch['status']}"
     if {event.type for event in ends} != {wanted}:

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from chaos.batch_plan import plan_batches
-from chaos.checker import Evidence, SeenPost, check, innocent_failures
+from chaos.checker import Evidence, SeenPost, check, innocent_failures, is_end
 from chaos.client import Client
 from chaos.faults import faults_for
 from chaos.faults.base import Fault
@@ -30,6 +30,7 @@ from chaos.system import (
     System,
     features,
 )
+from chaos.traces import keep_traces
 from chaos.watcher import Watcher
 from chaos.workload import Workload
 from support.receiver import Post, Receiver
@@ -114,6 +115,8 @@ class Run:
             for line in innocent_failures(evidence):
                 innocent[_why(line)] += 1
             requests += evidence.plan.lines
+        if innocent and not any(self.faults[s.kind].fails_requests for s in self.strikes):
+            violations.append(f"good requests failed: {dict(innocent)}")
         violations += await self._check_lists()
         violations += await self._check_tenants()
         peaks = {role: process.peak_mib for role, process in self.system.processes.items()}
@@ -188,7 +191,7 @@ class Run:
         deadline = time.monotonic() + _TOLD_S
         wanted = set(self.watcher.ended_at)
         while time.monotonic() < deadline:
-            told = {e.batch_id for e in self.subscriber.events if "counts" in e.body}
+            told = {event.batch_id for event in self.subscriber.events if is_end(event)}
             posted = {_batch_of(post) for post in self.receiver.posts}
             if wanted <= told and wanted <= posted:
                 return
@@ -294,7 +297,10 @@ async def run_chaos(settings: Settings) -> Report:
         ending.push_async_callback(system.stop)
         await system.start_services()
         await run.go()
-        return await run.report()
+        report = await run.report()
+        if report.violations:
+            await keep_traces(system)
+        return report
 
 
 def _moody(mood: random.Random) -> web.Response:

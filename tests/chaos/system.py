@@ -291,7 +291,7 @@ def _quick_config(system: System) -> Config:
             engine="sim",
             models=MODELS,
             window=WINDOW,
-            request_timeout_s=8,
+            request_timeout_s=20,
             request_attempts=3,
             flush_s=FLUSH_S,
             claim_s=0.5,

@@ -14,12 +14,14 @@ class Fault:
     weight: how often it strikes, compared with the others
     runners_hit: of how many runners the requests in flight or not yet flushed may be computed
         again for each strike
+    fails_requests: whether it may cost good requests their answer, so that they end as error lines
     """
 
     kind: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     weight: ClassVar[int] = 1
     runners_hit: ClassVar[int] = 2
+    fails_requests: ClassVar[bool] = False
 
     async def prepare(self, system: "System") -> None:
         """Called once, when NATS and database run and no service does yet."""
