@@ -28,6 +28,7 @@ from batch_common.subjects import (
     RESULTS,
 )
 from batch_common.tasks import Tasks, repeat
+from batch_scheduler import plans
 from batch_scheduler.claims import Claims
 from batch_scheduler.close import close
 from batch_scheduler.commit import commit_delivery
@@ -36,7 +37,9 @@ from batch_scheduler.finalise import finalise
 from batch_scheduler.fleet import Fleet
 from batch_scheduler.lease import Lease
 from batch_scheduler.metrics import LEASE
+from batch_scheduler.plans import PlanWatch
 from batch_scheduler.rates import Rates
+from batch_scheduler.reach import Reach
 from batch_scheduler.reconcile import reconcile
 from batch_scheduler.release import Releaser
 from batch_scheduler.sweep import sweep_batches, sweep_files
@@ -99,7 +102,9 @@ async def _serve(context: Context, stop: asyncio.Event) -> None:
     claims = Claims(context.database, settings.claim_ttl_s, context.wakes)
     relay = Relay(context.database, context.bus)
     holder = f"{socket.gethostname()}:{os.getpid()}:{new_id('')}"
-    lease = Lease(context.database, holder, settings.lease_ttl_s)
+    # With a standby's next look this stays within 15 s for the default lease.
+    reach = Reach(context.bus, settings.lease_ttl_s * 0.6)
+    lease = Lease(context.database, holder, settings.lease_ttl_s, reach)
     async with (
         context.bus.answering(CHUNK_CLAIM, QUEUE, claims.answer),
         Tasks(stop) as tasks,
@@ -107,6 +112,7 @@ async def _serve(context: Context, stop: asyncio.Event) -> None:
         running = {
             tasks.spawn("relay", relay.run(stop)),
             tasks.spawn("outbox_audit", relay.audit(stop)),
+            tasks.spawn("reach", reach.watch(stop)),
             tasks.spawn("tenures", _tenures(context, lease, stop)),
         }
         log.info("scheduler_started", holder=holder)
@@ -156,6 +162,7 @@ def _loops(context: Context, ended: asyncio.Event) -> dict[str, Coroutine[Any, A
         "release": loop("release", releaser.release, wakes.release),
         "close": loop("close", partial(close, context), wakes.close),
         "finalise": loop("finalise", partial(finalise, context), wakes.finalise),
+        "plans": loop("plans", PlanWatch(context).look, wakes.plans, plans.EVERY_S),
         "reconcile": loop("reconcile", partial(reconcile, context), every_s=settings.reconcile_s),
         "sweep_batches": loop("sweep_batches", partial(sweep_batches, context), wakes.sweep),
         "sweep_files": loop("sweep_files", partial(sweep_files, context), every_s=_SWEEP_FILES_S),

@@ -12,6 +12,7 @@ from batch_common.events import ChunkClaim, ClaimAnswer, decode, encode
 from batch_common.logs import get_log
 from batch_common.state import BatchStatus, ChunkState
 from batch_common.tables import batches, chunks
+from batch_scheduler.liveness import unclaimed
 from batch_scheduler.metrics import CLAIMS
 from batch_scheduler.wakes import Wakes
 
@@ -39,12 +40,7 @@ class Claims:
 
     async def _take(self, claim: ChunkClaim) -> ClaimAnswer:
         now = clock.now()
-        free = or_(
-            chunks.c.attempt == claim.attempt,
-            chunks.c.attempt.is_(None),
-            chunks.c.claimed_until.is_(None),
-            chunks.c.claimed_until < now,
-        )
+        free = or_(chunks.c.attempt == claim.attempt, unclaimed(now, self._ttl_s))
         statement = (
             update(chunks)
             .where(chunks.c.id == claim.chunk, _workable(now), free)
@@ -64,7 +60,11 @@ class Claims:
         return ClaimAnswer("busy" if alive else "stop")
 
     async def _let_go(self, claim: ChunkClaim) -> ClaimAnswer:
-        """The attempt has flushed; whoever comes next need not wait for its claim to run out."""
+        """The attempt has flushed; whoever comes next need not wait for its claim to run out.
+
+        A claim that has run out and names no attempt is one that was let go: `reconcile` offers
+        such a chunk again when its message does not come back.
+        """
         mine = and_(
             chunks.c.id == claim.chunk,
             chunks.c.attempt == claim.attempt,
@@ -72,18 +72,21 @@ class Claims:
         )
         async with self._database.write("claim let go") as conn:
             await conn.execute(
-                update(chunks).where(mine).values(claimed_until=None, **_progress(claim))
+                update(chunks)
+                .where(mine)
+                .values(attempt=None, claimed_until=clock.now(), **_progress(claim))
             )
         self._wakes.close.set()
         return ClaimAnswer("stop")
 
 
 def _workable(now: float) -> ColumnElement[bool]:
-    """Released, and its batch neither cancelled nor past its window."""
+    """Released, and its batch neither cancelled, past its window nor without its plan."""
     running = exists().where(
         batches.c.id == chunks.c.batch_id,
         batches.c.status == BatchStatus.IN_PROGRESS,
         batches.c.expires_at > now,
+        batches.c.plan_lost_at.is_(None),
     )
     return and_(chunks.c.state == ChunkState.RELEASED, running)
 

@@ -1,12 +1,15 @@
-"""Ending cancelled and expired batches: finished results are kept, every other line is an error."""
+"""Ending batches early: finished results are kept, every other line is an error.
+
+Of a batch whose plan is lost there is nothing to list the other lines from.
+"""
 
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 from sqlalchemy import and_, insert, or_, select, update
 
 from batch_common import clock, subjects
+from batch_common.errors import BusUnavailableError
 from batch_common.formats.manifest import Manifest
 from batch_common.formats.result import BATCH_CANCELLED, BATCH_EXPIRED, LineError
 from batch_common.ids import new_id
@@ -17,8 +20,10 @@ from batch_scheduler.commit import report, settle, settled_values
 from batch_scheduler.context import PASSING, AnyRow, Context
 from batch_scheduler.cut import Cut, advance, chunk_row, cut_span, open_span, open_spans
 from batch_scheduler.endings import Ending, end_batch
+from batch_scheduler.liveness import is_unclaimed
 from batch_scheduler.manifests import find_manifest
 from batch_scheduler.metrics import BATCHES
+from batch_scheduler.plan_store import PlanLostError
 from batch_scheduler.salvage import Range, salvage
 
 log = get_log(__name__)
@@ -32,6 +37,9 @@ async def close(context: Context) -> bool:
     for batch in await _ending(context):
         try:
             more |= await _close_batch(context, batch)
+        except PlanLostError as error:
+            log.warning("plan_missing", batch=batch.id, error=str(error))
+            context.wakes.plan_missing(batch.id)
         except PASSING as error:
             log.warning("close_failed", batch=batch.id, error=str(error))
     return more
@@ -42,7 +50,12 @@ async def _ending(context: Context) -> Sequence[AnyRow]:
     running = batches.c.status.in_((BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS))
     statement = (
         select(batches)
-        .where(or_(batches.c.status == BatchStatus.CANCELLING, and_(running, past)))
+        .where(
+            or_(
+                batches.c.status == BatchStatus.CANCELLING,
+                and_(running, or_(past, batches.c.plan_lost_at.is_not(None))),
+            )
+        )
         .order_by(batches.c.id)
         .limit(_AT_ONCE)
     )
@@ -53,6 +66,9 @@ async def _ending(context: Context) -> Sequence[AnyRow]:
 async def _close_batch(context: Context, batch: AnyRow) -> bool:
     if batch.status == BatchStatus.VALIDATING:
         await _expire_unplanned(context, batch)
+        return False
+    if batch.plan_lost_at:
+        await _close_released(context, batch, None)
         return False
     reason = BATCH_CANCELLED if batch.status == BatchStatus.CANCELLING else BATCH_EXPIRED
     await _close_released(context, batch, reason)
@@ -67,25 +83,45 @@ async def _expire_unplanned(context: Context, batch: AnyRow) -> None:
         BATCHES.labels(BatchStatus.EXPIRED).inc()
 
 
-async def _close_released(context: Context, batch: AnyRow, reason: LineError) -> None:
+async def _close_released(context: Context, batch: AnyRow, reason: LineError | None) -> None:
     """Chunks that nobody holds any more. Their runners hear `stop` and let go of the others."""
     statement = select(chunks).where(
         chunks.c.batch_id == batch.id, chunks.c.state == ChunkState.RELEASED
     )
     async with context.database.read() as conn:
         released = (await conn.execute(statement)).all()
+    await _withdraw(context, released)
     for chunk in released:
-        await context.bus.purge(subjects.CHUNKS, subjects.chunk_ready(chunk.model, chunk.id))
-        if chunk.claimed_until is None or chunk.claimed_until < clock.now():
-            await settle_abandoned(context, chunk, reason)
+        if is_unclaimed(chunk, clock.now(), context.config.scheduler.claim_ttl_s):
+            await _settle_abandoned(context, batch, chunk, reason)
 
 
-async def settle_abandoned(context: Context, chunk: AnyRow, reason: LineError) -> None:
+async def _withdraw(context: Context, released: Sequence[AnyRow]) -> None:
+    """Nobody need take them up. A message that stays costs a claim, which is answered stop."""
+    try:
+        for chunk in released:
+            subject = subjects.chunk_ready(chunk.model, chunk.id)
+            await context.bus.purge(subjects.CHUNKS, subject)
+    except BusUnavailableError as error:
+        log.warning("chunks_not_withdrawn", error=str(error))
+
+
+async def _settle_abandoned(
+    context: Context, batch: AnyRow, chunk: AnyRow, reason: LineError | None
+) -> None:
     """By the manifest of a finished attempt; else by what the attempts have saved."""
     found = await find_manifest(context.blobs, chunk, unfinished=True)
     if found is None:
-        kept = msgspec.convert(chunk, Range, from_attributes=True)
-        found = await salvage(context.blobs, kept, new_id("att_"), reason)
+        lines = Range(
+            id=chunk.id,
+            batch_id=batch.id,
+            plan=batch.plan,
+            first_line=chunk.first_line,
+            end_line=chunk.end_line,
+            first_byte=chunk.first_byte,
+            end_byte=chunk.end_byte,
+        )
+        found = await salvage(context.blobs, lines, new_id("att_"), reason)
     key, manifest = found
     await settle(context, chunk, manifest, key)
 
@@ -103,6 +139,7 @@ async def _close_unreleased(context: Context, batch: AnyRow, reason: LineError) 
     lines = Range(
         id=cut.chunk,
         batch_id=batch.id,
+        plan=batch.plan,
         first_line=cut.span.next_line,
         end_line=cut.end_line,
         first_byte=cut.span.next_byte,

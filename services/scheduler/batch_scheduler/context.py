@@ -5,12 +5,11 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Row
-from sqlalchemy.exc import DBAPIError
 
 from batch_common.blobs import BlobStore
 from batch_common.bus import Bus
 from batch_common.config import Config
-from batch_common.db import Database
+from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.errors import (
     BlobNotFoundError,
     BlobStoreFullError,
@@ -35,8 +34,7 @@ PASSING: Final = (
     TransientError,
     BlobNotFoundError,
     BlobStoreFullError,
-    OSError,
-    DBAPIError,
+    *DATABASE_ERRORS,
 )
 
 

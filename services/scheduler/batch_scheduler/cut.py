@@ -6,12 +6,10 @@ import msgspec
 from sqlalchemy import Select, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_common.errors import BlobNotFoundError
-from batch_common.formats.plan import read_index, record_range
-from batch_common.keys import plan_index
 from batch_common.state import BatchStatus, ChunkState
 from batch_common.tables import batches, spans
 from batch_scheduler.context import AnyRow, Context
+from batch_scheduler.plan_store import read_records
 from batch_scheduler.sizing import chunk_end
 
 
@@ -23,6 +21,7 @@ class OpenSpan(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     deadline: int
     traceparent: str | None
+    plan: str | None
     ordinal: int
     model: str
     next_line: int
@@ -68,6 +67,7 @@ def open_spans() -> Select[Any]:
         batches.c.endpoint,
         batches.c.expires_at.label("deadline"),
         batches.c.traceparent,
+        batches.c.plan,
         spans.c.ordinal,
         spans.c.model,
         spans.c.next_line,
@@ -81,12 +81,12 @@ def open_span(row: AnyRow) -> OpenSpan:
 
 
 async def cut_span(context: Context, span: OpenSpan, wanted: int, max_bytes: int) -> Cut:
-    """A chunk of up to `wanted` lines and about `max_bytes`, from where the span stands."""
+    """A chunk of up to `wanted` lines and about `max_bytes`, from where the span stands.
+
+    Raises PlanLostError, BlobUnavailableError.
+    """
     end_line = min(span.next_line + wanted, span.end_line)
-    start, end = record_range(span.next_line, end_line)
-    index = read_index(await context.blobs.get_range(plan_index(span.batch_id), start, end))
-    if len(index) < end_line - span.next_line:
-        raise BlobNotFoundError(plan_index(span.batch_id))
+    index = await read_records(context.blobs, span.batch_id, span.plan, span.next_line, end_line)
     lines = chunk_end(index["length"], wanted, max_bytes)
     return Cut(
         span=span,

@@ -8,6 +8,8 @@ output), which also gives its memory back and leaves the interpreter lock to the
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
@@ -37,9 +39,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`spans` is empty when there are problems; `problems` holds the first MAX_PROBLEMS."""
+    """`problems` holds the first MAX_PROBLEMS; with any, `plan` and `spans` are empty."""
 
     requests: int
+    # The plan's name.
+    plan: str = ""
     problems: tuple[Problem, ...] = ()
     problem_count: int = 0
     spans: tuple[SpanPlan, ...] = ()
@@ -70,11 +74,13 @@ class Examination:
                 break
             self._check(offset, length, number, line)
         self._check_whole(spool)
-        spans: list[SpanPlan] = []
+        name, spans = "", list[SpanPlan]()
         if not self._problem_count:
-            spans = write_plan(self._columns, list(self._models), self._job.window_bytes, plan)
+            window = self._job.window_bytes
+            name, spans = write_plan(self._columns, list(self._models), window, plan)
         return Report(
             requests=len(self._columns),
+            plan=name,
             problems=tuple(self._problems[:MAX_PROBLEMS]),
             problem_count=self._problem_count,
             spans=tuple(spans),
@@ -190,7 +196,14 @@ def examine(job: Job, spool: BinaryIO, plan: BinaryIO) -> Report:
     return Examination(job).run(spool, plan)
 
 
+def _volunteer() -> None:
+    """When memory runs out, Linux kills this process rather than the scheduler."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+
+
 def main() -> None:
+    _volunteer()
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     with (
         open(int(sys.argv[1]), "rb", buffering=_READ_BYTES) as spool,  # noqa: PTH123 - a descriptor

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import exists, or_, select
 
 from batch_common import clock
 from batch_common.formats.content import Content, Part, encode_content
-from batch_common.keys import batch_content, plan_index, plan_input
+from batch_common.keys import batch_content
 from batch_common.logs import get_log
 from batch_common.state import BatchStatus, ChunkState, move_batch
 from batch_common.tables import batches, chunks, spans
 from batch_scheduler.context import PASSING, AnyRow, Context
 from batch_scheduler.endings import Ending, ResultFile, end_batch
 from batch_scheduler.metrics import BATCHES
+from batch_scheduler.problems import plan_lost
 
 log = get_log(__name__)
 
@@ -33,16 +35,20 @@ async def finalise(context: Context) -> bool:
 
 
 async def _settled(context: Context) -> Sequence[AnyRow]:
-    """Batches without a line that waits or runs; cancelling ones that never were planned too."""
+    """Batches without a line that waits or runs; cancelling ones that never were planned too.
+
+    Where the plan is lost, lines that wait can wait no longer.
+    """
     waiting = exists().where(spans.c.batch_id == batches.c.id, spans.c.next_line < spans.c.end_line)
     running = exists().where(
         chunks.c.batch_id == batches.c.id, chunks.c.state == ChunkState.RELEASED
     )
     through = batches.c.status.in_((BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING))
+    no_more = or_(~waiting, batches.c.plan_lost_at.is_not(None))
     statement = (
         select(batches)
         .where(
-            or_(through & ~waiting & ~running, batches.c.status == BatchStatus.FINALIZING),
+            or_(through & no_more & ~running, batches.c.status == BatchStatus.FINALIZING),
         )
         .order_by(batches.c.id)
         .limit(_AT_ONCE)
@@ -57,10 +63,22 @@ async def _finalise_one(context: Context, batch: AnyRow) -> None:
             await _end(context, batch, BatchStatus.CANCELLED)
         case BatchStatus.FINALIZING:
             await _end(context, batch, BatchStatus.COMPLETED)
+        case _ if _is_cut_short(batch):
+            await _end(context, batch, BatchStatus.FAILED)
         case _ if await _any_closed(context, batch.id):
             await _end(context, batch, BatchStatus.EXPIRED)
         case _:
             await _gather(context, batch)
+
+
+def _is_cut_short(batch: AnyRow) -> bool:
+    """Its plan was lost, and it needed it."""
+    return bool(batch.plan_lost_at) and batch.completed + batch.failed < batch.total
+
+
+def _problems(batch: AnyRow) -> list[dict[str, object]]:
+    done = batch.completed + batch.failed
+    return [msgspec.to_builtins(plan_lost(done, batch.total))]
 
 
 async def _gather(context: Context, batch: AnyRow) -> None:
@@ -84,10 +102,8 @@ async def _any_closed(context: Context, batch_id: str) -> bool:
 
 async def _end(context: Context, batch: AnyRow, status: BatchStatus) -> None:
     output, errors = await _compose(context, batch.id)
-    if not batch.in_progress_at:
-        # A validation that was cut off may have left a plan that no span tells of.
-        await context.blobs.delete([plan_input(batch.id), plan_index(batch.id)])
-    ending = Ending(status=status, output=output, errors=errors)
+    problems = _problems(batch) if _is_cut_short(batch) else None
+    ending = Ending(status=status, output=output, errors=errors, problems=problems)
     async with context.database.write("batch end") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), context.config.sinks)
     if ended:

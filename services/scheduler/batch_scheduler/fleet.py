@@ -25,10 +25,12 @@ class ModelFleet(msgspec.Struct, frozen=True):
 
 
 def by_model(states: Iterable[RunnerState]) -> dict[str, ModelFleet]:
-    """Runners that are about to leave count no more; those that start do."""
+    """Runners that are about to leave, or whose engine does not come up, do not count; those that
+    start do.
+    """
     found: dict[str, ModelFleet] = {}
     for state in states:
-        if state.status == "draining":
+        if state.status in ("draining", "down"):
             continue
         for model in state.models:
             known = found.get(model.name, ModelFleet())

@@ -26,6 +26,7 @@ from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.logs import get_log
 from batch_common.tables import leases
 from batch_common.tasks import wait_any
+from batch_scheduler.reach import Reach
 
 log = get_log(__name__)
 
@@ -35,12 +36,16 @@ _LOOK_S: Final = 1.0
 
 
 class Lease:
-    """`holder` names this process; nobody else may use the same."""
+    """`holder` names this process; nobody else may use the same.
 
-    def __init__(self, database: Database, holder: str, ttl_s: float) -> None:
+    Who does not reach NATS neither takes the lease nor keeps it: a standby may.
+    """
+
+    def __init__(self, database: Database, holder: str, ttl_s: float, reach: Reach) -> None:
         self._database = database
         self._holder = holder
         self._ttl_s = ttl_s
+        self._reach = reach
         # By the monotonic clock, and counted from before the database was asked.
         self._good_until = 0.0
 
@@ -48,7 +53,7 @@ class Lease:
         """Waits until the lease is ours; False when `stop` came first."""
         while not stop.is_set():
             try:
-                if await self._is_free() and await self._renew():
+                if not self._reach.lost.is_set() and await self._is_free() and await self._renew():
                     log.info("lease_taken", holder=self._holder)
                     return True
             except DATABASE_ERRORS as error:
@@ -59,17 +64,24 @@ class Lease:
     async def keep(self, lost: asyncio.Event) -> None:
         """Renews until `lost` is set, and sets it when the lease cannot be held any longer."""
         while not lost.is_set():
-            await wait_any(lost, timeout_s=self._ttl_s / 3)
+            await wait_any(lost, self._reach.lost, timeout_s=self._ttl_s / 3)
             try:
                 # A partition answers nothing, for longer than a lease lasts.
                 async with asyncio.timeout(max(self._good_until - time.monotonic(), 0.1)):
-                    held = await self._renew()
+                    held = await self._hold_or_leave()
             except DATABASE_ERRORS as error:
                 log.warning("lease_not_renewed", error=str(error), kind=type(error).__name__)
-                held = time.monotonic() < self._good_until
+                held = time.monotonic() < self._good_until and not self._reach.lost.is_set()
             if not held:
                 log.warning("lease_lost", holder=self._holder)
                 lost.set()
+
+    async def _hold_or_leave(self) -> bool:
+        if not self._reach.lost.is_set():
+            return await self._renew()
+        log.warning("lease_given_back", holder=self._holder, reason="NATS does not answer")
+        await self.give_back()
+        return False
 
     async def give_back(self) -> None:
         """A standby may take over at once."""

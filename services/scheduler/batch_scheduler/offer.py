@@ -18,6 +18,7 @@ async def offer(
     endpoint: str,
     deadline: int,
     traceparent: str | None,
+    plan: str | None,
 ) -> None:
     """`chunk` has the columns of its row; the message goes out when the transaction commits."""
     batch_id = chunk["batch_id"]
@@ -27,8 +28,8 @@ async def offer(
         batch_id=batch_id,
         model=chunk["model"],
         endpoint=endpoint,
-        input_key=plan_input(batch_id),
-        index_key=plan_index(batch_id),
+        input_key=plan_input(batch_id, plan),
+        index_key=plan_index(batch_id, plan),
         first_line=chunk["first_line"],
         end_line=chunk["end_line"],
         first_byte=chunk["first_byte"],

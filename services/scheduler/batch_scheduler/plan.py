@@ -4,6 +4,7 @@ On a KV cache smaller than the working set that order is worth more than a facto
 """
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import BinaryIO, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from batch_common.formats.plan import RECORD
 from batch_scheduler.columns import Columns
 
 _BLOCK_LINES: Final = 1 << 16
+_NAME_BYTES: Final = 16
 
 Order = NDArray[np.uint32]
 """Positions of lines in the file, in planned order."""
@@ -67,19 +69,25 @@ def _first_seen(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 def write_plan(
     columns: Columns, models: list[str], window_bytes: int, plan: BinaryIO
-) -> list[SpanPlan]:
-    """Writes the index and, after it, where each planned line starts in the spool."""
+) -> tuple[str, list[SpanPlan]]:
+    """Writes the index and, after it, where each planned line starts in the spool.
+
+    Returns the plan's name and its spans. The name derives from the index: with the same input,
+    plans of one name are the same plan.
+    """
     order = planned_order(columns, window_bytes)
+    name = blake2b(digest_size=_NAME_BYTES)
     for block in _blocks(order):
         records = np.empty(len(block), RECORD)
         records["length"] = np.frombuffer(columns.length, np.uint32)[block]
         records["tokens"] = np.frombuffer(columns.tokens, np.uint32)[block]
         records["line"] = np.frombuffer(columns.number, np.uint32)[block]
         plan.write(records.tobytes())
+        name.update(records.tobytes())
     for block in _blocks(order):
         plan.write(np.frombuffer(columns.offset, np.uint64)[block].tobytes())
     plan.flush()
-    return _spans(columns, models, order)
+    return name.hexdigest(), _spans(columns, models, order)
 
 
 def _blocks(order: Order) -> Iterator[Order]:

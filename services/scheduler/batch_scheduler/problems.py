@@ -75,6 +75,15 @@ def no_such_file(file_id: str, tenant: str) -> Problem:
     return Problem("invalid_request", message, "file_id")
 
 
+def plan_lost(done: int, total: int) -> Problem:
+    message = (
+        "The blob store has lost the plan of this batch, and its input file does not bring it "
+        f"back: {done} of {total} requests have results, which are kept in the output and error "
+        "files. Create a batch of the others again."
+    )
+    return Problem("plan_lost", message)
+
+
 def and_more(count: int) -> Problem:
     message = f"{count} more errors are not listed; correct the ones above and submit again."
     return Problem("more_errors", message)

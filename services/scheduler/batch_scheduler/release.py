@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common import clock
 from batch_common.config import Scheduler
-from batch_common.errors import BlobNotFoundError
+from batch_common.errors import BlobUnavailableError
 from batch_common.logs import get_log
 from batch_common.state import BatchStatus, ChunkState
 from batch_common.tables import batches, chunks, spans
@@ -18,6 +18,7 @@ from batch_scheduler.cut import Cut, OpenSpan, advance, chunk_row, cut_span, ope
 from batch_scheduler.fairness import Ring, charge, most_urgent, turn
 from batch_scheduler.metrics import CHUNKS, OUTSTANDING, PENDING
 from batch_scheduler.offer import offer
+from batch_scheduler.plan_store import PlanLostError
 from batch_scheduler.sizing import Demand, Limits, wanted_lines
 
 log = get_log(__name__)
@@ -83,9 +84,13 @@ class Releaser:
             waiting.remove(span)
             try:
                 cut = await self._cut_one(span, self._demand(model, [span, *waiting]))
-            except BlobNotFoundError as error:
-                # Its plan is lost; the others go on.
+            except PlanLostError as error:
                 log.warning("plan_missing", batch=span.batch_id, error=str(error))
+                self._context.wakes.plan_missing(span.batch_id)
+                continue
+            except BlobUnavailableError as error:
+                # The others go on; this one's turn comes again with the next look.
+                log.warning("plan_unreadable", batch=span.batch_id, error=str(error))
                 continue
             self._rings[model] = charge(ring, cut.tokens)
             cuts.append(cut)
@@ -126,13 +131,18 @@ async def _insert(conn: AsyncConnection, cut: Cut) -> None:
         endpoint=span.endpoint,
         deadline=span.deadline,
         traceparent=span.traceparent,
+        plan=span.plan,
     )
 
 
 def _waiting(now: float) -> Select[Any]:
     return (
         open_spans()
-        .where(batches.c.status == BatchStatus.IN_PROGRESS, batches.c.expires_at > now)
+        .where(
+            batches.c.status == BatchStatus.IN_PROGRESS,
+            batches.c.expires_at > now,
+            batches.c.plan_lost_at.is_(None),
+        )
         .order_by(spans.c.model, spans.c.batch_id, spans.c.ordinal)
     )
 

@@ -12,7 +12,6 @@ import msgspec
 from batch_common.blobs import BlobStore
 from batch_common.errors import BlobNotFoundError
 from batch_common.formats.manifest import Manifest, ObjectRef, encode_manifest
-from batch_common.formats.plan import read_index, record_range
 from batch_common.formats.request import REQUEST_DECODER
 from batch_common.formats.result import LineError, ResultLine, encode_result, result_id
 from batch_common.formats.segment import Record, Segment, decode_segment
@@ -23,10 +22,9 @@ from batch_common.keys import (
     chunk_output,
     chunk_prefix,
     is_segment,
-    plan_index,
-    plan_input,
 )
 from batch_common.logs import get_log
+from batch_scheduler.plan_store import PlanLostError, read_lines, read_records
 
 log = get_log(__name__)
 
@@ -38,6 +36,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     batch_id: str
+    plan: str | None
     first_line: int
     end_line: int
     first_byte: int
@@ -57,12 +56,13 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 async def salvage(
-    blobs: BlobStore, chunk: Range, attempt: str, reason: LineError
+    blobs: BlobStore, chunk: Range, attempt: str, reason: LineError | None
 ) -> tuple[str, Manifest]:
     """Writes output, errors and manifest under `attempt`; returns the manifest with its key.
 
-    Lines without a result get `reason`. Raises BlobNotFoundError when the plan is gone,
-    BlobUnavailableError, BlobStoreFullError.
+    Lines without a result get `reason`; with None, since their plan is lost, nothing. Raises
+    PlanLostError, BlobNotFoundError when a segment vanishes meanwhile, BlobUnavailableError,
+    BlobStoreFullError.
     """
     listed = await blobs.list(chunk.prefix)
     segments = sorted(info.key for info in listed if is_segment(info.key))
@@ -79,7 +79,7 @@ async def salvage(
     errors = await _put(
         blobs,
         chunk_errors(chunk.prefix, attempt),
-        len(found) - completed + unfinished,
+        len(found) - completed + (unfinished if reason else 0),
         _errors(blobs, chunk, used, found, reason),
     )
     manifest = Manifest(
@@ -107,23 +107,28 @@ async def _put(
 
 
 async def _survey(blobs: BlobStore, chunk: Range, segments: Sequence[str]) -> dict[int, _Found]:
+    """Segments that cannot be read hold no results."""
     found: dict[int, _Found] = {}
     for key in segments:
-        for record in await _read(blobs, key, chunk):
-            found.setdefault(record.line, _Found(key, record.succeeded, record.usage or Usage()))
+        try:
+            records = await _read(blobs, key)
+        except BlobNotFoundError as error:
+            log.warning("segment_unreadable", chunk=chunk.id, error=str(error))
+            continue
+        for record in records:
+            if chunk.first_line <= record.line < chunk.end_line:
+                place = _Found(key, record.succeeded, record.usage or Usage())
+                found.setdefault(record.line, place)
     return found
 
 
-async def _read(blobs: BlobStore, key: str, chunk: Range | None = None) -> list[Record]:
-    """The records of a segment, of `chunk`'s lines only; none when it cannot be read."""
+async def _read(blobs: BlobStore, key: str) -> list[Record]:
+    """Raises BlobNotFoundError also for what is no segment."""
     try:
         segment: Segment = decode_segment(await blobs.get(key))
-    except (BlobNotFoundError, msgspec.DecodeError) as error:
-        log.warning("segment_unreadable", key=key, error=str(error))
-        return []
-    if chunk is None:
-        return segment.records
-    return [r for r in segment.records if chunk.first_line <= r.line < chunk.end_line]
+    except msgspec.DecodeError as error:
+        raise BlobNotFoundError(key) from error
+    return segment.records
 
 
 async def _saved(
@@ -147,32 +152,34 @@ async def _errors(
     chunk: Range,
     segments: Sequence[str],
     found: dict[int, _Found],
-    reason: LineError,
+    reason: LineError | None,
 ) -> AsyncIterator[bytes]:
     async for piece in _saved(blobs, segments, found, succeeded=False):
         yield piece
-    async for piece in _unfinished(blobs, chunk, found.__contains__, reason):
-        yield piece
+    if reason is not None:
+        async for piece in _unfinished(blobs, chunk, found.__contains__, reason):
+            yield piece
 
 
 async def _unfinished(
     blobs: BlobStore, chunk: Range, has_result: Callable[[int], bool], reason: LineError
 ) -> AsyncIterator[bytes]:
-    start, end = record_range(chunk.first_line, chunk.end_line)
-    index = read_index(await blobs.get_range(plan_index(chunk.batch_id), start, end))
+    batch_id, plan = chunk.batch_id, chunk.plan
+    index = await read_records(blobs, batch_id, plan, chunk.first_line, chunk.end_line)
     numbers: list[int] = index["line"].tolist()
     lengths: list[int] = index["length"].tolist()
     byte = chunk.first_byte
     for at in range(0, len(numbers), _PIECE_LINES):
         sizes = lengths[at : at + _PIECE_LINES]
-        text = await blobs.get_range(plan_input(chunk.batch_id), byte, byte + sum(sizes))
-        if len(text) < sum(sizes):
-            raise BlobNotFoundError(plan_input(chunk.batch_id))
+        text = await read_lines(blobs, batch_id, plan, byte, byte + sum(sizes))
         byte += len(text)
         wanted = [not has_result(chunk.first_line + at + n) for n in range(len(sizes))]
-        yield await asyncio.to_thread(
-            _error_lines, chunk.batch_id, text, sizes, numbers[at:], wanted, reason
-        )
+        try:
+            yield await asyncio.to_thread(
+                _error_lines, batch_id, text, sizes, numbers[at:], wanted, reason
+            )
+        except msgspec.MsgspecError as error:
+            raise PlanLostError(batch_id, chunk.id, f"cannot be read: {error}") from error
 
 
 def _error_lines(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
 
 from batch_common import clock
 from batch_common.errors import BlobNotFoundError
@@ -18,6 +18,8 @@ log = get_log(__name__)
 
 # Longer than the longest download.
 GRACE_S: Final = 24 * 3600
+# A delivery that was given up may be made after all within this time.
+_REDRIVE_S: Final = 30 * 86400
 _AT_ONCE: Final = 50
 
 
@@ -57,12 +59,15 @@ async def _sweep_chunk(context: Context, chunk: AnyRow) -> None:
 async def _sweep_plans(context: Context) -> bool:
     """Spans go last: they say that there is a plan.
 
-    What a batch with an error file was planned from stays for its retry, as long as that file.
+    What a batch with an error file was planned from stays for its retry, as long as that file;
+    and sinks are given each result with the request it answers.
     """
     statement = (
         select(spans.c.batch_id, batches.c.error_file_id)
         .distinct()
-        .where(batches.c.id == spans.c.batch_id, batches.c.status.in_(TERMINAL))
+        .where(
+            batches.c.id == spans.c.batch_id, batches.c.status.in_(TERMINAL), ~_may_be_delivered()
+        )
         .limit(_AT_ONCE)
     )
     async with context.database.read() as conn:
@@ -118,6 +123,18 @@ def _to_deliver() -> ColumnElement[bool]:
         deliveries.c.batch_id == batches.c.id,
         deliveries.c.state == DeliveryState.PENDING,
         or_(batches.c.output_file_id == files.c.id, batches.c.error_file_id == files.c.id),
+    )
+
+
+def _may_be_delivered() -> ColumnElement[bool]:
+    """Now, or after somebody has put right what made the delivery fail."""
+    failed = and_(
+        deliveries.c.state == DeliveryState.FAILED,
+        deliveries.c.created_at > clock.timestamp() - _REDRIVE_S,
+    )
+    return exists().where(
+        deliveries.c.batch_id == batches.c.id,
+        or_(deliveries.c.state == DeliveryState.PENDING, failed),
     )
 
 

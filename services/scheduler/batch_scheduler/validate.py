@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from batch_common import clock
 from batch_common.errors import BlobNotFoundError
 from batch_common.events import BatchInProgress, Counts
-from batch_common.formats.content import Part
 from batch_common.keys import plan_index, plan_input
 from batch_common.logs import get_log
 from batch_common.outbox import add_batch_event
@@ -20,13 +19,13 @@ from batch_common.tables import batches, files, spans
 from batch_scheduler.context import PASSING, SOURCE, AnyRow, Context
 from batch_scheduler.endings import Ending, end_batch
 from batch_scheduler.examine import Job, Report
-from batch_scheduler.examiner import IN_THREAD_BYTES, ExaminationDiedError, run_examination
+from batch_scheduler.examiner import IN_THREAD_BYTES, ExaminationDiedError
 from batch_scheduler.input_file import find_input, parts_of
 from batch_scheduler.metrics import BATCHES, VALIDATION
 from batch_scheduler.plan import SpanPlan
+from batch_scheduler.planning import InputShortError, make_plan
 from batch_scheduler.problems import Problem, and_more, no_such_file
 from batch_scheduler.rules import Rules
-from batch_scheduler.spool import fill, open_spool, planned_index, planned_input
 
 log = get_log(__name__)
 
@@ -34,6 +33,10 @@ log = get_log(__name__)
 _SMALL_AT_ONCE: Final = 4
 # Deaths of an examination that one batch may cause before it fails.
 _DEATHS: Final = 3
+# Begun so often without an end, schedulers died of other things or of this input: from the
+# first number on it waits for all others and is examined alone, at the second it fails.
+_SUSPECT: Final = 2
+_HOPELESS: Final = 10
 # After a passing fault a batch stands back for so long: the ones behind it go on meanwhile.
 _STAND_BACK_S: Final = 5.0
 
@@ -50,9 +53,12 @@ class Validator:
 
     async def validate(self) -> bool:
         """True when there may be more."""
-        rows = await self._waiting()
+        rows = _next(await self._waiting())
+        if not rows:
+            return False
+        await _count(self._context, rows, 1)
         done = await asyncio.gather(*map(self._guarded, rows))
-        return bool(done) and all(done)
+        return all(done)
 
     async def _waiting(self) -> Sequence[AnyRow]:
         now = time.monotonic()
@@ -67,7 +73,7 @@ class Validator:
                 batches.c.id.not_in(self._back),
                 size > IN_THREAD_BYTES if self._large else size <= IN_THREAD_BYTES,
             )
-            .order_by(batches.c.id)
+            .order_by(batches.c.examinations >= _SUSPECT, batches.c.id)
             .limit(1 if self._large else _SMALL_AT_ONCE)
         )
         async with self._context.database.read() as conn:
@@ -83,6 +89,7 @@ class Validator:
         except PASSING as error:
             log.warning("validation_failed", batch=batch.id, error=str(error))
             self._back[batch.id] = started + _STAND_BACK_S
+            await _count(self._context, [batch], -1)
             return False
         VALIDATION.observe(time.monotonic() - started)
         self._deaths.pop(batch.id, None)
@@ -95,13 +102,32 @@ class Validator:
             self._back[batch.id] = time.monotonic() + _STAND_BACK_S
             return False
         del self._deaths[batch.id]
-        message = "The server could not examine the input file; please report this."
-        await fail(self._context, batch, [Problem("server_error", message)])
+        await fail(self._context, batch, [_undigestible()])
         return True
 
 
+def _next(waiting: Sequence[AnyRow]) -> Sequence[AnyRow]:
+    """Those to examine side by side: nobody beside an input that may take the process with it."""
+    harmless = [batch for batch in waiting if batch.examinations < _SUSPECT]
+    return harmless or waiting[:1]
+
+
+async def _count(context: Context, rows: Sequence[AnyRow], change: int) -> None:
+    """How many examinations were begun: one that ends well, or is put off, counts no more."""
+    ids = [batch.id for batch in rows]
+    async with context.database.write("batch examine") as conn:
+        await conn.execute(
+            update(batches)
+            .where(batches.c.id.in_(ids), batches.c.status == BatchStatus.VALIDATING)
+            .values(examinations=batches.c.examinations + change)
+        )
+
+
 async def validate_batch(context: Context, batch: AnyRow) -> None:
-    """Leaves no trace when it is cut off: it then starts again from the input file."""
+    """Leaves nothing that counts when it is cut off: it then starts again from the input file."""
+    if batch.examinations >= _HOPELESS:
+        await fail(context, batch, [_undigestible()])
+        return
     file = await find_input(context, batch)
     if file is None:
         await fail(context, batch, [no_such_file(batch.input_file_id, batch.tenant)])
@@ -110,29 +136,21 @@ async def validate_batch(context: Context, batch: AnyRow) -> None:
         await fail(context, batch, [_too_large(context, file)])
         return
     try:
-        parts = await parts_of(context, file)
-        await _validate_content(context, batch, parts)
-    except (BlobNotFoundError, _InputShortError):
+        await _validate_content(context, batch, file)
+    except (BlobNotFoundError, InputShortError):
         await fail(context, batch, [_unavailable(file)])
 
 
-class _InputShortError(Exception):
-    """The blob store holds less of the input than its row says."""
-
-
-async def _validate_content(context: Context, batch: AnyRow, parts: Sequence[Part]) -> None:
-    with open_spool(context.spool_dir) as spool, open_spool(context.spool_dir) as plan:
-        copied = await fill(spool, context.blobs, parts)
-        if copied != sum(part.bytes for part in parts):
-            raise _InputShortError
-        report = await run_examination(await _job(context, batch), spool, plan, copied)
-        if found := _problems(context, batch, report):
-            await fail(context, batch, found)
-            return
-        lines = report.requests
-        await context.blobs.put(plan_index(batch.id), planned_index(plan, lines))
-        await context.blobs.put(plan_input(batch.id), planned_input(spool, plan, lines))
-    await _start(context, batch, report.spans)
+async def _validate_content(context: Context, batch: AnyRow, file: AnyRow) -> None:
+    parts, job = await parts_of(context, file), await _job(context, batch)
+    apart = batch.examinations >= _SUSPECT
+    report = await make_plan(
+        context, batch, parts, job, lambda made: not _problems(context, batch, made), apart=apart
+    )
+    if found := _problems(context, batch, report):
+        await fail(context, batch, found)
+    elif not await _start(context, batch, report):
+        await _drop_plan(context, batch, report)
 
 
 async def _job(context: Context, batch: AnyRow) -> Job:
@@ -184,10 +202,20 @@ def _unavailable(file: AnyRow) -> Problem:
     return Problem("input_unavailable", message, "file_id")
 
 
-async def _start(context: Context, batch: AnyRow, plan: Sequence[SpanPlan]) -> None:
-    """Spans, status and event at once; nothing when the batch was cancelled in the meantime."""
-    total, at = plan[-1].end_line, clock.timestamp()
-    models = {span.model for span in plan}
+def _undigestible() -> Problem:
+    message = (
+        "The server could not examine the input file: the attempt ended its process again and "
+        "again. Split the file, and please report this."
+    )
+    return Problem("server_error", message)
+
+
+async def _start(context: Context, batch: AnyRow, report: Report) -> bool:
+    """Spans, status and event at once. False, with nothing changed, when the batch was cancelled,
+    has expired or was started by another scheduler in the meantime.
+    """
+    total, at = report.requests, clock.timestamp()
+    models = {span.model for span in report.spans}
     event = BatchInProgress(
         batch_id=batch.id,
         tenant=batch.tenant,
@@ -197,16 +225,23 @@ async def _start(context: Context, batch: AnyRow, plan: Sequence[SpanPlan]) -> N
         metadata=batch.metadata,
         counts=Counts(total),
     )
-    model = models.pop() if len(models) == 1 else None
+    values = {
+        "total": total,
+        "model": models.pop() if len(models) == 1 else None,
+        "plan": report.plan,
+        "examinations": 0,
+    }
     source, target = BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS
+    rows = [_span_row(batch.id, n, span) for n, span in enumerate(report.spans)]
     async with context.database.write("batch start") as conn:
-        if not await move_batch(conn, batch.id, source, target, at, total=total, model=model):
-            return
-        await conn.execute(insert(spans), [_span_row(batch.id, n, s) for n, s in enumerate(plan)])
+        if not await move_batch(conn, batch.id, source, target, at, **values):
+            return False
+        await conn.execute(insert(spans), rows)
         await add_batch_event(conn, event, SOURCE, batch.traceparent)
     BATCHES.labels(target).inc()
-    log.info("batch_planned", batch=batch.id, requests=total, spans=len(plan))
+    log.info("batch_planned", batch=batch.id, requests=total, spans=len(report.spans))
     context.wakes.planned()
+    return True
 
 
 def _span_row(batch_id: str, ordinal: int, span: SpanPlan) -> dict[str, object]:
@@ -222,6 +257,16 @@ def _span_row(batch_id: str, ordinal: int, span: SpanPlan) -> dict[str, object]:
         "next_line": span.first_line,
         "next_byte": span.first_byte,
     }
+
+
+async def _drop_plan(context: Context, batch: AnyRow, report: Report) -> None:
+    """Of a batch that ended before it was planned; one that runs may have this very plan."""
+    statement = select(batches.c.plan).where(batches.c.id == batch.id)
+    async with context.database.read() as conn:
+        plan = (await conn.execute(statement)).scalar()
+    if plan is None:
+        keys = [plan_input(batch.id, report.plan), plan_index(batch.id, report.plan)]
+        await context.blobs.delete(keys)
 
 
 async def fail(context: Context, batch: AnyRow, found: Sequence[Problem]) -> None:

@@ -13,6 +13,9 @@ class Wakes:
         self.close = asyncio.Event()
         self.finalise = asyncio.Event()
         self.sweep = asyncio.Event()
+        self.plans = asyncio.Event()
+        # Batches whose plan somebody needed and did not find.
+        self.plans_missing: set[str] = set()
 
     def submitted(self) -> None:
         self.validate_small.set()
@@ -26,6 +29,10 @@ class Wakes:
         self.release.set()
         self.finalise.set()
         self.sweep.set()
+
+    def plan_missing(self, batch_id: str) -> None:
+        self.plans_missing.add(batch_id)
+        self.plans.set()
 
     def cancelling(self) -> None:
         self.close.set()

@@ -1,4 +1,4 @@
-"""Plans named by their content, examinations that died counted, blob stores that know their owner."""
+"""Plans named by content, examinations that died counted, and whose the blob store is."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,42 @@
+"""From an input file to a plan in the blob store."""
+
+from collections.abc import Callable, Sequence
+
+from batch_common.formats.content import Part
+from batch_common.keys import plan_index, plan_input
+from batch_scheduler.context import AnyRow, Context
+from batch_scheduler.examine import Job, Report
+from batch_scheduler.examiner import run_examination
+from batch_scheduler.spool import fill, open_spool, planned_index, planned_input
+
+
+class InputShortError(Exception):
+    """The blob store holds less of the input than its row says."""
+
+
+async def make_plan(
+    context: Context,
+    batch: AnyRow,
+    parts: Sequence[Part],
+    job: Job,
+    wanted: Callable[[Report], bool],
+    *,
+    apart: bool = False,
+) -> Report:
+    """Examines the input, and stores its plan when the report is `wanted`.
+
+    Doing it twice is fine: plans of one name are the same. `apart`: see run_examination. Raises
+    ExaminationDiedError, InputShortError, BlobNotFoundError, BlobUnavailableError,
+    BlobStoreFullError, OSError (spools).
+    """
+    with open_spool(context.spool_dir) as spool, open_spool(context.spool_dir) as plan:
+        copied = await fill(spool, context.blobs, parts)
+        if copied < sum(part.bytes for part in parts):
+            raise InputShortError
+        report = await run_examination(job, spool, plan, copied, apart=apart)
+        if wanted(report):
+            lines = report.requests
+            index, text = planned_index(plan, lines), planned_input(spool, plan, lines)
+            await context.blobs.put(plan_index(batch.id, report.plan), index)
+            await context.blobs.put(plan_input(batch.id, report.plan), text)
+    return report
