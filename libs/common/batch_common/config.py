@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from batch_common.completion_window import parse_windows
 from batch_common.secret import ApiKeys, Secret
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -71,6 +72,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     completion_windows: tuple[str, ...] = ("24h",)
     # Refuse batches that name more than one model, as OpenAI does.
     single_model: bool = False
+
+    def __post_init__(self) -> None:
+        parse_windows(self.completion_windows)
 
 
 class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

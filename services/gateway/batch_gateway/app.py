@@ -4,6 +4,7 @@ import asyncio
 
 from batch_common.blobs import open_blobs
 from batch_common.bus import connect_at_start
+from batch_common.completion_window import parse_windows
 from batch_common.config import Config
 from batch_common.config_file import data_dir
 from batch_common.db import open_database
@@ -11,7 +12,6 @@ from batch_common.migrate import migrate
 from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_gateway.api import make_api
-from batch_gateway.completion_window import parse_windows
 from batch_gateway.idempotency import sweep_keys
 from batch_gateway.server import listen, serve
 from batch_gateway.upload_sweep import UploadSweep
@@ -19,8 +19,8 @@ from batch_gateway.upload_sweep import UploadSweep
 
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Serves until `stop`, then drains. Raises ConfigError, StartError."""
-    # First of all, so that a wrong setting or a taken port is known before anything is made.
     windows = parse_windows(config.limits.completion_windows)
+    # First of all, so that a taken port is known before anything is made.
     sockets = listen(config.gateway)
     folder = data_dir(config)
     blobs = open_blobs(config.blobs, folder)

@@ -1,6 +1,6 @@
 """From a row of `batches` to OpenAI's batch object."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Row
@@ -8,6 +8,7 @@ from sqlalchemy import Row
 from batch_common.state import BatchStatus
 from batch_gateway.objects import (
     Batch,
+    BatchError,
     BatchErrors,
     BatchUsage,
     InputTokensDetails,
@@ -15,6 +16,8 @@ from batch_gateway.objects import (
     RequestCounts,
 )
 
+# Of a batch in a list.
+SHOWN_ERRORS: Final = 10
 # The row's own counts lag while chunks run; with these statuses their sum is shown.
 RUNNING = frozenset({BatchStatus.IN_PROGRESS, BatchStatus.FINALIZING, BatchStatus.CANCELLING})
 
@@ -45,6 +48,18 @@ def to_batch(row: Row[Any], progress: tuple[int, int] | None) -> Batch:
         usage=_usage(row),
         metadata=row.metadata,
     )
+
+
+def shorten(batch: Batch) -> Batch:
+    """As it stands in a list: whoever wants all errors retrieves the batch."""
+    if batch.errors is None or len(batch.errors.data) <= SHOWN_ERRORS:
+        return batch
+    more = BatchError(
+        "more_errors",
+        f"A list shows the first {SHOWN_ERRORS} errors of a batch; retrieve the batch for all.",
+    )
+    few = BatchErrors(data=[*batch.errors.data[:SHOWN_ERRORS], more])
+    return msgspec.structs.replace(batch, errors=few)
 
 
 def _errors(stored: list[dict[str, Any]] | None) -> BatchErrors | None:

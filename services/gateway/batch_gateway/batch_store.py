@@ -1,9 +1,9 @@
 """Rows of batches, read and written for a tenant."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, Select, func, insert, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common import clock
@@ -13,7 +13,7 @@ from batch_common.ids import new_id
 from batch_common.outbox import add_batch_event
 from batch_common.state import BATCH_MOVES, BatchStatus, move_batch
 from batch_common.tables import batches, chunks
-from batch_gateway.batch_object import RUNNING, to_batch
+from batch_gateway.batch_object import RUNNING, SHOWN_ERRORS, shorten, to_batch
 from batch_gateway.batch_request import BatchRequest
 from batch_gateway.errors import ApiError
 from batch_gateway.file_store import Draft, publish_file
@@ -22,6 +22,13 @@ from batch_gateway.objects import Batch, BatchList, page_ends
 from batch_gateway.paging import is_id, read_page
 
 _SOURCE = "gateway"
+_FEW_ERRORS: Final = {
+    "sqlite": (
+        "CASE WHEN batches.errors IS NOT NULL THEN (SELECT json_group_array(json(value)) "
+        "FROM (SELECT value FROM json_each(batches.errors) LIMIT {most})) END"
+    ),
+    "postgresql": "jsonb_path_query_array(batches.errors, '$[0 to {most}]')",
+}
 
 
 class BatchStore:
@@ -54,12 +61,12 @@ class BatchStore:
             return await _find(conn, tenant, batch_id)
 
     async def page(self, tenant: str, *, after: str | None, limit: int) -> BatchList:
-        """The newest first."""
+        """The newest first; of many errors the first few."""
         async with self._database.read() as conn:
             rows, has_more = await read_page(
-                conn, select(batches), batches, tenant, after=after, limit=limit
+                conn, _listed(conn), batches, tenant, after=after, limit=limit
             )
-            data = await _to_batches(conn, rows)
+            data = [shorten(batch) for batch in await _to_batches(conn, rows)]
         first, last = page_ends(data)
         return BatchList(data=data, first_id=first, last_id=last, has_more=has_more)
 
@@ -123,6 +130,14 @@ async def _row(
     if row is None:
         raise ApiError(404, f"No batch found with id '{batch_id}'.")
     return row
+
+
+def _listed(conn: AsyncConnection) -> Select[Any]:
+    """Rows with a few errors and one more, if there are: a failed batch may have megabytes."""
+    few = _FEW_ERRORS[conn.dialect.name]
+    columns = [column for column in batches.c if column.name != "errors"]
+    errors = literal_column(few.format(most=SHOWN_ERRORS + 1), batches.c.errors.type)
+    return select(*columns, errors.label("errors")).select_from(batches)
 
 
 async def _find(conn: AsyncConnection, tenant: str, batch_id: str) -> Batch:

@@ -82,6 +82,7 @@ def _runner(state: RunnerState) -> RunnerHealth:
         id=state.runner,
         engine=state.engine,
         status=state.status,
+        reason=state.reason,
         models=[model.name for model in state.models],
         in_flight=state.in_flight,
     )

@@ -139,6 +139,8 @@ class RunnerHealth(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     engine: str
     status: str
+    # Why it is not ready; null: it is, or has nothing to say.
+    reason: str | None = None
     models: list[str]
     in_flight: int
 

@@ -12,6 +12,7 @@ _NO_DOWNLOAD: Final = frozenset({"assistants", "user_data"})
 # What OpenAI's client calls bytes that came without a name.
 NAMELESS: Final = "upload"
 _MAX_NAME: Final = 255
+_MAX_SUFFIX: Final = 16
 
 
 def check_purpose(purpose: str) -> str:
@@ -44,6 +45,11 @@ def largest(limits: Limits, purpose: str | None) -> int:
 
 
 def plain_name(filename: str | None) -> str:
-    """A name to show, never a path: without folders and control characters."""
-    name = PurePosixPath((filename or "").replace("\\", "/")).name
-    return "".join(c for c in name if c.isprintable())[:_MAX_NAME] or NAMELESS
+    """A name to show, never a path: without folders and control characters.
+
+    A long one is cut before its suffix, which says what kind of file it is.
+    """
+    path = PurePosixPath((filename or "").replace("\\", "/")).name
+    name = "".join(c for c in path if c.isprintable())
+    suffix = PurePosixPath(name).suffix[:_MAX_SUFFIX] if len(name) > _MAX_NAME else ""
+    return name[: _MAX_NAME - len(suffix)] + suffix or NAMELESS

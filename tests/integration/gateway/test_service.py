@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 
 from batch_common import presence
 from batch_common.bus import connect
-from batch_common.config import Config, Gateway, Limits
+from batch_common.config import Config, Gateway
 from batch_common.config import Database as DatabaseSettings
-from batch_common.errors import ConfigError, StartError
+from batch_common.errors import StartError
 from batch_common.events import ModelState, RunnerState
 from batch_common.secret import Secret
 from batch_gateway.app import run
@@ -65,11 +65,12 @@ async def test_health_needs_no_key(two_tenants: Any) -> None:
 
 async def test_ready_counts_runners_that_are_ready(served: Any) -> None:
     async with connect(served.config.nats, "test") as bus:
-        for name, status in (("r1", "ready"), ("r2", "starting")):
+        for name, status, reason in (("r1", "ready", None), ("r2", "down", "no engine")):
             models = (ModelState(name="org/m", endpoints=("/v1/embeddings",)),)
-            await presence.announce(
-                bus, RunnerState(runner=name, engine="sim", models=models, status=status)
+            state = RunnerState(
+                runner=name, engine="sim", models=models, status=status, reason=reason
             )
+            await presence.announce(bus, state)
     answer = await served.http.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -77,11 +78,19 @@ async def test_ready_counts_runners_that_are_ready(served: Any) -> None:
         "checks": {"database": "ok", "nats": "ok", "blobs": "ok"},
         "models": {"org/m": {"runners": 1}},
         "runners": [
-            {"id": "r1", "engine": "sim", "status": "ready", "models": ["org/m"], "in_flight": 0},
+            {
+                "id": "r1",
+                "engine": "sim",
+                "status": "ready",
+                "reason": None,
+                "models": ["org/m"],
+                "in_flight": 0,
+            },
             {
                 "id": "r2",
                 "engine": "sim",
-                "status": "starting",
+                "status": "down",
+                "reason": "no engine",
                 "models": ["org/m"],
                 "in_flight": 0,
             },
@@ -167,11 +176,6 @@ async def test_a_taken_port_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(StartError, match="another process listens there"):
             await run(config, asyncio.Event())
     assert not folder.exists()
-
-
-async def test_a_window_that_is_no_time_is_a_configuration_error(serve: Any) -> None:
-    with pytest.raises(ConfigError, match="completion_windows"):
-        await serve(limits=Limits(completion_windows=("soon",)))
 
 
 async def test_a_request_in_flight_ends_before_the_service_does(serve: Any) -> None:

@@ -20,7 +20,7 @@ from batch_gateway.models import ModelStore
 from batch_gateway.results import committed_parts
 from batch_gateway.upload_store import Declared, UploadStore
 from batch_gateway.upload_sweep import UploadSweep
-from support.gateway import CHAT, add_chunk, commit_chunk, start_batch
+from support.gateway import CHAT, add_chunk, commit_chunk, set_batch, start_batch
 
 WANTED = BatchRequest(
     input_file_id="file-x",
@@ -51,6 +51,25 @@ async def test_a_begun_file_is_hidden_until_it_is_published(
     assert await store.find("a", "file-1") == file
     assert await store.find("b", "file-1") is None
     assert [(part.key, part.bytes) for part in await store.parts("a", "file-1")] == [(key, 3)]
+
+
+@pytest.mark.parametrize("count", [0, 10, 11, 10_000])
+async def test_a_list_shows_few_of_many_errors(database: Database, count: int) -> None:
+    store = BatchStore(database)
+    batch = await store.create("a", WANTED, TRACE)
+    plain = await store.create("a", WANTED, TRACE)
+    errors = [
+        {"code": "c", "message": f"Zeile „{n}“", "param": "body", "line": n} for n in range(count)
+    ]
+    await set_batch(database, batch.id, status="failed", errors=errors)
+    whole = (await store.find("a", batch.id)).errors
+    assert whole is not None
+    assert [error.line for error in whole.data] == list(range(count))
+    first, second = (await store.page("a", after=None, limit=2)).data
+    assert first == plain
+    assert second.errors is not None
+    assert second.errors.data[:10] == whole.data[:10]
+    assert [error.code for error in second.errors.data[10:]] == ["more_errors"] * (count > 10)
 
 
 async def test_discarding_spares_what_was_published(database: Database, blobs: BlobStore) -> None:

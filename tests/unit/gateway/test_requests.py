@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from batch_common.completion_window import parse_windows
 from batch_common.config import Limits
+from batch_common.config_file import parse_config
 from batch_common.errors import ConfigError
 from batch_gateway.batch_request import parse_batch_request
-from batch_gateway.completion_window import parse_windows
 from batch_gateway.errors import ApiError
 from batch_gateway.expiry import parse_form_expiry
+from batch_gateway.purposes import plain_name
 from batch_gateway.uploads import parse_declared
 
 GOOD: dict[str, Any] = {
@@ -115,8 +117,30 @@ def test_a_body_that_is_no_object(raw: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["24", "h", "0h", "1w", "24 h", ""])
 def test_a_window_that_is_no_time_is_a_configuration_error(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"limits\.completion_windows"):
-        parse_windows((name,))
+    with pytest.raises(ConfigError, match=r"limits\.completion_windows") as raised:
+        parse_config({"limits": {"completion_windows": [name]}}, "config.yml")
+    assert "30m, 24h or 7d" in str(raised.value)
+
+
+def test_without_any_window_no_batch_could_be_created() -> None:
+    with pytest.raises(ConfigError, match="is empty"):
+        parse_config({"limits": {"completion_windows": []}}, "config.yml")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("a.jsonl", "a.jsonl"),
+        ("x" * 300 + ".jsonl", "x" * 249 + ".jsonl"),
+        ("x" * 300, "x" * 255),
+        ("x." + "y" * 300, "x." + "y" * 237 + "." + "y" * 15),
+        ("a\\b/../c\n.jsonl", "c.jsonl"),
+        ("", "upload"),
+        (None, "upload"),
+    ],
+)
+def test_names_of_files(given: str | None, shown: str) -> None:
+    assert plain_name(given) == shown
 
 
 def test_form_expiry() -> None:
