@@ -15,6 +15,8 @@ import msgspec
 from batch_common.ids import new_id
 
 FIRED: Final = "fired.jsonl"
+# In `fired.jsonl`: the process has seen its clock stepped.
+CLOCK: Final = "clock"
 
 # `during`: of a put, once half of the bytes (or a stream's first piece) are written.
 Place = Literal["before", "during", "after"]
@@ -47,6 +49,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     faults: tuple[PointFault, ...] = ()
     clock_offset_s: float = 0.0
+    time_shift_s: float = 0.0
     # Module constants to set when the process starts, as `module:NAME` or `module:NAME.field`.
     constants: dict[str, float] = msgspec.field(default_factory=dict)
 
@@ -89,6 +92,10 @@ class Control:
         """The process's wall clock is off by so much from now on."""
         self._replace(clock_offset_s=offset_s)
 
+    def shift_time(self, shift_s: float) -> None:
+        """All the time that the process knows is another one, the database's too."""
+        self._replace(time_shift_s=shift_s)
+
     def set_constants(self, constants: dict[str, float]) -> None:
         """For processes that start after this."""
         self._replace(constants=constants)
@@ -98,6 +105,10 @@ class Control:
         wanted = {fault.id for fault in faults}
         found = [f for f in read_fired(self.folder) if f.role == self.role]
         return [f for f in found if not wanted or f.id in wanted]
+
+    def clock_steps(self) -> list[Fired]:
+        """How often the process has looked at a clock that was stepped since."""
+        return [fired for fired in self.fired() if fired.point == CLOCK]
 
     def _replace(self, **changes: object) -> None:
         self._orders = msgspec.structs.replace(self._orders, **changes)

@@ -27,7 +27,7 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "commit claim take", "answer chunk.claim", "commit chunk settle", "ack RESULTS",
             "commit batch finalise", "put results", "put results/2", "commit batch end",
             "publish batch.completed", "delete segment", "delete segment/2",
-            "commit chunk swept", "delete plan", "delete plan/2", "commit plan swept",
+            "commit chunk swept",
         ),
         "runner": (
             "ask chunk.claim", "put segment", "put segment/2", "put chunk output",
@@ -35,6 +35,7 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "sinks": ("commit delivery claim", "commit delivery delivered", "ack BATCHES"),
     },
+    "without errors": {"scheduler": ("delete plan", "delete plan/2", "commit plan swept")},
     "model appears": {"scheduler": ("commit model seen",)},
     "scheduler leaves": {"scheduler": ("commit lease give back",)},
     "runner leaves": {"runner": ("nak CHUNKS",)},
@@ -81,6 +82,11 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "commit file purged",
         ),
     },
+    "retried": {
+        "gateway": ("commit file begin", "put file", "commit batch create with file"),
+    },
+    "key forgotten": {"gateway": ("commit idempotency sweep",)},
+    "poison": {"runner": ("put chunk suspects",), "scheduler": ("delete chunk suspects",)},
     "receiver hesitates": {"sinks": ("commit delivery again",)},
     "receiver refuses": {
         "sinks": (

@@ -7,7 +7,7 @@ import sqlite3
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,8 @@ import httpx
 import nats
 from aiohttp import web
 
+from chaos.control import PointFault
+from chaos.nursery import Foster, Nursery
 from chaos.system import MODELS, System, running
 from chaos.system import Options as SystemOptions
 from support.receiver import Post, Receiver
@@ -38,18 +40,17 @@ _SETTINGS: Final = {
         "flush_s": 0.1, "claim_s": 0.3, "ack_wait_s": 2.0, "drain_s": 0.5, "window": 8,
         "request_timeout_s": 60, "request_attempts": 2,
     },
-    "sinks": {
-        "retry_for_s": 3.0,
-        "webhook": {
-            "allow_private": True, "timeout_s": 1.0,
-            "events": ["batch.completed", "batch.expired", "batch.cancelled"],
-        },
-    },
 }  # fmt: skip
+_WEBHOOK: Final = {
+    "allow_private": True,
+    "timeout_s": 2.0,
+    "events": ["batch.completed", "batch.expired", "batch.cancelled"],
+}
 _CONSTANTS: Final = {
     "gateway": {
         "batch_common.relay:_CLAIM_S": 1.5,
         "batch_gateway.upload_sweep:_EVERY_S": 0.3,
+        "batch_gateway.idempotency:_SWEEP_S": 0.3,
     },
     "scheduler": {
         "batch_common.relay:_CLAIM_S": 1.5,
@@ -61,7 +62,11 @@ _CONSTANTS: Final = {
         "batch_scheduler.reconcile:_FRESH_S": 0.5,
         "batch_scheduler.validate:_STAND_BACK_S": 0.5,
     },
-    "runner": {"batch_gpu_runner.hold:_TROUBLE_S": 1.0, "batch_gpu_runner.intake:_HELD_S": 1.0},
+    "runner": {
+        "batch_gpu_runner.hold:_TROUBLE_S": 1.0,
+        "batch_gpu_runner.intake:_HELD_S": 1.0,
+        "batch_gpu_runner.engine_life:FIRST_PAUSE_S": 0.1,
+    },
     "sinks": {"batch_common.relay:_CLAIM_S": 1.5, "batch_sinks.deliverer:_SETTLE_S": 0.5},
 }
 # Whatever of it stays for good was never repaired.
@@ -77,14 +82,14 @@ _UNSETTLED: Final = {
 class Rig:
     """One gateway, scheduler, runner and sinks. Made by `rig`."""
 
-    def __init__(self, folder: Path, receiver: Receiver) -> None:
-        settings = {**_SETTINGS, "sinks": {**_SETTINGS["sinks"], "enabled": ["webhook"]}}
-        settings["sinks"]["webhook"] |= {"url": receiver.url}  # type: ignore[index]
+    def __init__(self, folder: Path, receiver: Receiver, nursery: Nursery) -> None:
+        webhook = {**_WEBHOOK, "url": receiver.url}
+        sinks = {"enabled": ["webhook"], "retry_for_s": 5.0, "webhook": webhook}
         self.receiver = receiver
         self.system = System(
             SystemOptions(
                 folder=folder,
-                settings=settings,
+                settings={**_SETTINGS, "sinks": sinks},
                 engine={
                     "requests_per_s": "400",
                     "fault_file": str(folder / "engine-faults-runner-1.json"),
@@ -92,6 +97,8 @@ class Rig:
                 roles=tuple(_ROLES.values()),
             )
         )
+        for role, process in self.system.processes.items():
+            self.system.processes[role] = Foster(process, nursery)
         self.controls = {service: self.system.control(role) for service, role in _ROLES.items()}
         for service, constants in _CONSTANTS.items():
             self.controls[service].set_constants(constants)
@@ -168,16 +175,19 @@ class Rig:
         listed = (await self.ok("GET", "/v1/batches", params={"limit": 100}))["data"]
         return [batch for batch in listed if (batch["metadata"] or {}).get("run") == self.run]
 
-    async def ended(self, ids: list[str], *statuses: str) -> None:
-        """Every batch of this run ends in one of `statuses`, with each custom id once."""
+    async def ended(self, ids: list[str], *statuses: str, retried: Sequence[str] = ()) -> None:
+        """Every batch of this run ends in one of `statuses`, with each custom id once.
+
+        `retried`: the custom ids of those that are the retry of another.
+        """
         for batch in await self.batches():
             ended = await self.until_batch(
                 batch["id"], lambda b: b["status"] in TERMINAL, f"the end of {batch['id']}"
             )
             assert ended["status"] in statuses, ended
-            await self._check(ended, ids)
+            await self._check(ended, retried if "retry_of" in ended["metadata"] else ids)
 
-    async def _check(self, batch: dict[str, Any], ids: list[str]) -> None:
+    async def _check(self, batch: dict[str, Any], ids: Sequence[str]) -> None:
         output = await self.lines(batch["output_file_id"])
         errors = await self.lines(batch["error_file_id"])
         found = Counter(line["custom_id"] for line in (*output, *errors))
@@ -241,10 +251,13 @@ class Rig:
 
     def rows(self, statement: str, *values: str) -> int:
         """The one number that it selects; or changes rows."""
-        with closing(sqlite3.connect(self.system.data / "batches.db", timeout=30)) as database:
-            with database:
-                found = database.execute(statement, values).fetchone()
-            return int(found[0]) if found else 0
+        return int(next(iter(self.column(statement, *values)), 0))
+
+    def column(self, statement: str, *values: str) -> list[Any]:
+        """The first of each row."""
+        path = self.system.data / "batches.db"
+        with closing(sqlite3.connect(path, timeout=30)) as database, database:
+            return [row[0] for row in database.execute(statement, values)]
 
     async def settled(self) -> None:
         """Nothing waits any more, and nothing is left that nobody needs."""
@@ -252,10 +265,17 @@ class Rig:
             none = lambda s=statement: self.rows(s) == 0  # noqa: E731
             await until(none, within_s=PATIENCE_S, what=f"no {what}")
         await until(
-            lambda: not self.objects("plans/") + self.objects("segment-"),
-            within_s=PATIENCE_S,
-            what="no plans and segments",
+            lambda: not self._unneeded(), within_s=PATIENCE_S, what="no segments and unneeded plans"
         )
+
+    def _unneeded(self) -> list[str]:
+        """A batch with an error file keeps its plan: it may be asked to try those lines again."""
+        kept = self.column(
+            "SELECT batches.id FROM batches JOIN files ON files.id = error_file_id "
+            "WHERE purged_at IS NULL"
+        )
+        plans = [key for key in self.objects("plans/") if key.split("/")[1] not in kept]
+        return plans + self.objects("segment-")
 
     def objects(self, fragment: str) -> list[str]:
         """Keys in the blob store with this in them."""
@@ -268,12 +288,17 @@ def ids(count: int) -> list[str]:
     return [f"r{n}" for n in range(count)]
 
 
-def lines(count: int, hang_from: int | None = None, fails: int | None = None) -> bytes:
-    """`hang_from`: from this line on the engine never answers; `fails`: this one it refuses."""
+def lines(
+    count: int, hang_from: int | None = None, fails: int | None = None, kills: int | None = None
+) -> bytes:
+    """`hang_from`: from this line on the engine never answers; `fails`: this one it refuses;
+    `kills`: of this one it dies.
+    """
     made = []
     for n, custom_id in enumerate(ids(count)):
         hangs = hang_from is not None and n >= hang_from
-        line = chat_line(custom_id, f"{'POISON-HANG ' * hangs}question {n}", model=MODEL)
+        poison = "POISON-CRASH " if n == kills else "POISON-HANG " if hangs else ""
+        line = chat_line(custom_id, f"{poison}question {n}", model=MODEL)
         if n == fails:
             line["body"]["temperature"] = 9
         made.append(line)
@@ -281,14 +306,18 @@ def lines(count: int, hang_from: int | None = None, fails: int | None = None) ->
 
 
 @asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
-    """A running one."""
-    receiver = Receiver()
+async def rig(folder: Path, armed: Mapping[str, PointFault] | None = None) -> AsyncIterator[Rig]:
+    """A running one. `armed`: by service, before anything starts."""
+    receiver, nursery = Receiver(), Nursery()
     await receiver.start()
-    made = Rig(folder, receiver)
+    await nursery.start()
+    made = Rig(folder, receiver, nursery)
+    for service, fault in (armed or {}).items():
+        made.controls[service].arm(fault)
     try:
         async with running(made.system):
             yield made
     finally:
         await made.close()
+        await nursery.stop()
         await receiver.stop()

@@ -4,8 +4,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 
@@ -16,6 +18,7 @@ from chaos.crash_stories import STORIES
 
 # How often a story is told until the point was reached: another relay may be the first.
 _TRIES: Final = 4
+_LIMIT_S: Final = 240.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,7 +36,21 @@ class Pool:
     def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
         self._size = size
+        self._rigs: list[tuple[Rig, AsyncExitStack]] = []
+        self._began = time.monotonic()
         self.outcomes: list[Outcome] = []
+
+    async def __aenter__(self) -> Self:
+        await asyncio.gather(*(self._add() for _ in range(self._size)))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.gather(*(stack.aclose() for _, stack in self._rigs))
 
     async def run(self, cases: Sequence[Case]) -> list[Outcome]:
         """All of them, in any order."""
@@ -42,24 +59,64 @@ class Pool:
 
         async def work() -> None:
             while waiting:
-                async with rig(self._folder / uuid.uuid4().hex[:6]) as system:
-                    healthy = True
-                    while waiting and healthy:
-                        done.append(await run_case(system, waiting.pop()))
-                        healthy = not done[-1].failure
+                done.append(await self._run(waiting.pop()))
 
-        await asyncio.gather(*(work() for _ in range(min(self._size, len(cases)))))
+        await asyncio.gather(*(work() for _ in self._rigs))
         self.outcomes += done
         return done
+
+    async def _run(self, case: Case) -> Outcome:
+        system, stack = self._rigs.pop()
+        outcome = await run_case(system, case)
+        if outcome.failure:
+            await stack.aclose()
+            await self._add()
+        else:
+            self._rigs.insert(0, (system, stack))
+        return outcome
+
+    async def _add(self) -> None:
+        stack = AsyncExitStack()
+        system = await stack.enter_async_context(rig(self._folder / uuid.uuid4().hex[:6]))
+        self._rigs.insert(0, (system, stack))
+
+    def figures(self) -> str:
+        """What a person wants to know of all runs so far."""
+        points = {one.case.point for one in self.outcomes}
+        places = {(one.case.service, one.case.point) for one in self.outcomes}
+        slowest = max(self.outcomes, key=lambda one: one.seconds / one.tries, default=None)
+        return (
+            f"crash points: {len(points)}, in {len(places)} places of {len(self.outcomes)} runs; "
+            f"{sum(bool(one.failure) for one in self.outcomes)} went wrong; "
+            f"{time.monotonic() - self._began:.0f} s; the slowest: "
+            f"{slowest and f'{slowest.case} {slowest.seconds:.1f} s'}"
+        )
+
+
+async def first_start(folder: Path, case: Case) -> Outcome:
+    """A run on a system of its own, hit while it starts."""
+    began = time.monotonic()
+    fault = PointFault(point=case.point, side=case.side)
+    async with rig(folder / str(case.side) / case.service, {case.service: fault}) as system:
+        system.run = uuid.uuid4().hex
+        try:
+            assert system.controls[case.service].fired(fault), "the point was not reached"
+            await STORIES[case.story](system)
+            await system.settled()
+        except AssertionError as error:
+            return Outcome(case, time.monotonic() - began, 1, str(error))
+    return Outcome(case, time.monotonic() - began, 1)
 
 
 async def run_case(rig: Rig, case: Case) -> Outcome:
     """Tells the story until somebody has died at the point, and looks at what has become of it."""
     began = time.monotonic()
-    tries = 0
+    tries = 1
     try:
-        async with asyncio.timeout(180):
-            tries = await _until_fired(rig, case)
+        async with asyncio.timeout(_LIMIT_S):
+            while not await _fires(rig, case):
+                assert tries < _TRIES, f"the point was not reached in {_TRIES} tries"
+                tries += 1
             await rig.settled()
     except (AssertionError, TimeoutError) as error:
         why = f"{error or type(error).__name__} (logs in {rig.system.logs})"
@@ -67,18 +124,14 @@ async def run_case(rig: Rig, case: Case) -> Outcome:
     return Outcome(case, time.monotonic() - began, tries)
 
 
-async def _until_fired(rig: Rig, case: Case) -> int:
+async def _fires(rig: Rig, case: Case) -> bool:
+    """One telling, and whether the point was reached."""
     control = rig.controls[case.service]
-    fault = PointFault(point=case.point, side=case.side, skip=case.skip)
+    fault = control.arm(PointFault(point=case.point, side=case.side, skip=case.skip))
+    rig.run = uuid.uuid4().hex
     try:
-        for tries in range(1, _TRIES + 1):
-            control.arm(fault)
-            rig.run = uuid.uuid4().hex
-            await STORIES[case.story](rig)
-            if control.fired(fault):
-                return tries
-            control.disarm(fault)
-        raise AssertionError(f"the point was not reached in {_TRIES} tries")
+        await STORIES[case.story](rig)
+        return bool(control.fired(fault))
     finally:
         _calm(rig)
 
@@ -88,4 +141,4 @@ def _calm(rig: Rig) -> None:
     rig.engine_faults()
     for control in rig.controls.values():
         control.disarm()
-        control.step_clock(0.0)
+        control.shift_time(0.0)

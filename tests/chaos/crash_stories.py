@@ -18,11 +18,19 @@ Story = Callable[[Rig], Awaitable[None]]
 _LINES: Final = 10
 # Seconds between an upload's creation and the sweep of what it has left, and some.
 _UPLOAD_OVER_S: Final = 3 * 3600.0
+_KEY_OVER_S: Final = 25 * 3600.0
 
 
 async def plain(rig: Rig) -> None:
     """One request fails, the others do not."""
     await rig.create(await rig.upload(lines(_LINES, fails=3)))
+    await rig.ended(ids(_LINES), "completed")
+    await rig.notified()
+
+
+async def without_errors(rig: Rig) -> None:
+    """Nobody will ask for a retry: the plan goes, too."""
+    await rig.create(await rig.upload(lines(_LINES)))
     await rig.ended(ids(_LINES), "completed")
     await rig.notified()
 
@@ -126,7 +134,7 @@ async def cancelled(rig: Rig) -> None:
 
 
 async def expired(rig: Rig) -> None:
-    await _create_late(rig, lines(24, hang_from=6), left_s=5.0)
+    await _create_late(rig, lines(24, hang_from=6), left_s=3.0)
     await rig.ended(ids(24), "expired")
     await rig.notified()
 
@@ -197,6 +205,34 @@ async def files_deleted(rig: Rig) -> None:
         assert rig.objects(batch["input_file_id"]) == []
 
 
+async def retried(rig: Rig) -> None:
+    await plain(rig)
+    for batch in await rig.batches():
+        await rig.ok("POST", f"/v1/batches/{batch['id']}/retry")
+    await rig.ended(ids(_LINES), "completed", retried=["r3"])
+    await rig.notified()
+
+
+async def key_forgotten(rig: Rig) -> None:
+    declared = {"filename": "a", "purpose": "batch", "bytes": 1, "mime_type": "text/plain"}
+    headers = {"idempotency-key": rig.run}
+    answer = await rig.ask("POST", "/v1/uploads", json=declared, headers=headers)
+    assert answer.status_code == 200, answer.text
+    rig.controls["gateway"].shift_time(_KEY_OVER_S)
+    try:
+        none = lambda: rig.rows("SELECT count(*) FROM idempotency_keys") == 0  # noqa: E731
+        await until(none, within_s=PATIENCE_S, what="the end of the key")
+    finally:
+        rig.controls["gateway"].shift_time(0.0)
+
+
+async def poison(rig: Rig) -> None:
+    """One request kills the engine wherever it comes."""
+    await rig.create(await rig.upload(lines(4, kills=1)))
+    await rig.ended(ids(4), "completed")
+    await rig.notified()
+
+
 async def receiver_hesitates(rig: Rig) -> None:
     rig.refuse(1)
     await plain(rig)
@@ -219,6 +255,7 @@ async def receiver_refuses(rig: Rig) -> None:
 
 STORIES: Final[dict[str, Story]] = {
     "plain": plain,
+    "without errors": without_errors,
     "model appears": model_appears,
     "scheduler leaves": scheduler_leaves,
     "runner leaves": runner_leaves,
@@ -236,6 +273,9 @@ STORIES: Final[dict[str, Story]] = {
     "parts expired": parts_expired,
     "file refused": file_refused,
     "files deleted": files_deleted,
+    "retried": retried,
+    "key forgotten": key_forgotten,
+    "poison": poison,
     "receiver hesitates": receiver_hesitates,
     "receiver refuses": receiver_refuses,
     "first start": plain,
@@ -254,11 +294,11 @@ async def _leave(rig: Rig, service: str) -> None:
 async def _create_late(rig: Rig, data: bytes, left_s: float) -> None:
     """A batch whose window of a minute ends in `left_s`: by the clock that the gateway then had."""
     file_id = await rig.upload(data)
-    rig.controls["gateway"].step_clock(left_s - 60.0)
+    rig.controls["gateway"].shift_time(left_s - 60.0)
     try:
         await rig.create(file_id, "1m")
     finally:
-        rig.controls["gateway"].step_clock(0.0)
+        rig.controls["gateway"].shift_time(0.0)
 
 
 async def _until_claimed(rig: Rig, batch_id: str) -> None:
@@ -287,13 +327,13 @@ async def _add_part(rig: Rig, upload: str, data: bytes) -> str:
 
 async def _upload_swept(rig: Rig, upload: str) -> None:
     """Once its time is over, nothing of it is left."""
-    rig.controls["gateway"].step_clock(_UPLOAD_OVER_S)
+    rig.controls["gateway"].shift_time(_UPLOAD_OVER_S)
     try:
         row = "SELECT count(*) FROM uploads WHERE id = ?"
         gone = lambda: rig.rows(row, upload) == 0  # noqa: E731
         await until(gone, within_s=PATIENCE_S, what="the upload's end")
     finally:
-        rig.controls["gateway"].step_clock(0.0)
+        rig.controls["gateway"].shift_time(0.0)
     assert rig.objects(upload) == []
 
 

@@ -19,6 +19,8 @@ _KEYS: Final = {
     "upload_part": keys.upload_part("upload_1", "part_1"),
     "plan_input": keys.plan_input("batch_1"),
     "plan_index": keys.plan_index("batch_1"),
+    "suspects": keys.suspects(_CHUNK, "att_1"),
+    "installation": keys.installation(),
     "batch_content": keys.batch_content("batch_1", "output"),
     "segment": keys.segment(_CHUNK, "att_1", 1),
     "chunk_output": keys.chunk_output(_CHUNK, "att_1"),
@@ -26,7 +28,7 @@ _KEYS: Final = {
     "chunk_manifest": keys.chunk_manifest(_CHUNK, "att_1"),
 }
 _NO_MAKERS: Final = {
-    "check_key", "kind_of", "is_segment", "is_manifest",
+    "check_key", "kind_of", "is_segment", "is_manifest", "is_suspects", "batch_of_errors",
     "upload_prefix", "plan_prefix", "chunk_prefix",
 }  # fmt: skip
 

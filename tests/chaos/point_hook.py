@@ -17,7 +17,7 @@ import nats.errors
 from sqlalchemy.exc import OperationalError
 
 from batch_common.errors import BlobStoreFullError, BlobUnavailableError
-from chaos.control import FIRED, Fired, Orders, Place, PointFault, orders_path, read_fired
+from chaos.control import CLOCK, FIRED, Fired, Orders, Place, PointFault, orders_path, read_fired
 
 
 class PointHook:
@@ -42,7 +42,12 @@ class PointHook:
             return self._orders
         version = (found.st_ino, found.st_mtime_ns)
         if version != self._version:
-            self._orders = msgspec.json.decode(self._path.read_bytes(), type=Orders)
+            before, self._orders = (
+                self._orders,
+                msgspec.json.decode(self._path.read_bytes(), type=Orders),
+            )
+            if before.clock_offset_s != self._orders.clock_offset_s:
+                self._note(CLOCK, CLOCK, "after")
             self._fired = Counter(f.id for f in read_fired(self._folder) if f.role == self._role)
             self._version = version
         return self._orders
@@ -63,7 +68,7 @@ class PointHook:
 
     async def _act(self, fault: PointFault, point: str) -> None:
         self._fired[fault.id] += 1
-        self._note(fault, point)
+        self._note(fault.id, point, fault.side)
         match fault.action:
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -74,13 +79,13 @@ class PointHook:
             case "sleep":
                 await asyncio.sleep(fault.seconds)
 
-    def _note(self, fault: PointFault, point: str) -> None:
+    def _note(self, fault_id: str, point: str, side: Place) -> None:
         fired = Fired(
-            id=fault.id,
+            id=fault_id,
             role=self._role,
             pid=os.getpid(),
             point=point,
-            side=fault.side,
+            side=side,
             at=time.time(),
         )
         os.write(self._log, msgspec.json.encode(fired) + b"\n")

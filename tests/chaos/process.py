@@ -117,17 +117,20 @@ class Process:
         while self._wanted:
             self._expected, self._down_s = False, _FIRST_PAUSE_S
             offset = self.log.stat().st_size if self.log.exists() else 0
-            with self.log.open("ab") as log:
-                self._running = await asyncio.create_subprocess_exec(
-                    *self._command(),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=dict(self._environment()),
-                    start_new_session=True,
-                )
+            self._running = await self._launch()
             code = await self._running.wait()
             if not self._expected:
                 self.ended.append(Ended(self.role, code, last_error(self.log, offset)[:500]))
             if self._wanted:
                 await asyncio.sleep(self._down_s)
+
+    async def _launch(self) -> asyncio.subprocess.Process:
+        with self.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *self._command(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(self._environment()),
+                start_new_session=True,
+            )

@@ -7,7 +7,7 @@ hands of chaos.control.
 import importlib
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ def take_over(folder: Path, role: str) -> None:
     """Before any module of a service is imported: some take `now` by its name."""
     hook = PointHook(folder, role)
     crash_points.install(hook.reached)
-    clock.now = lambda: time.time() + hook.orders.clock_offset_s
+    clock.wall = lambda: time.time() + hook.orders.clock_offset_s
+    now = clock.now
+    clock.now = lambda: now() + hook.orders.time_shift_s
     _tear_puts(hook)
+    _name_reads(hook)
     set_constants(hook.orders.constants)
 
 
@@ -39,6 +42,20 @@ def _tear_puts(hook: PointHook) -> None:
         )
 
     BlobStore.put = maybe_torn  # type: ignore[method-assign]
+
+
+def _name_reads(hook: PointHook) -> None:
+    """Reads make nothing durable and are no crash points, but they can fail: `get <kind>`."""
+
+    def named(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def reached(self: BlobStore, key: str, *arguments: Any) -> Any:
+            await hook.reached(f"get {kind_of(key)}", "before")
+            return await read(self, key, *arguments)
+
+        return reached
+
+    for name in ("get", "get_range", "size", "list"):
+        setattr(BlobStore, name, named(getattr(BlobStore, name)))
 
 
 def set_constants(constants: Mapping[str, float]) -> None:
@@ -58,6 +75,11 @@ def _changed(old: Any, field: str, value: float) -> Any:
     return msgspec.structs.replace(old, **{field: value}) if field else value
 
 
+def serve(arguments: Sequence[str]) -> int:
+    """CONTROL_FOLDER ROLE and the command's own; the exit code."""
+    take_over(Path(arguments[0]), arguments[1])
+    return main(arguments[2:])
+
+
 if __name__ == "__main__":
-    take_over(Path(sys.argv[1]), sys.argv[2])
-    sys.exit(main(sys.argv[3:]))
+    sys.exit(serve(sys.argv[1:]))
