@@ -25,6 +25,7 @@ def main() -> int:
         seed=seed,
         seconds=arguments.seconds,
         database=arguments.database,
+        nats=arguments.nats,
         every_s=arguments.every,
         faults=tuple(arguments.faults.split(",")) if arguments.faults else (),
         batches=tuple(arguments.batches.split(",")) if arguments.batches else (),
@@ -44,6 +45,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="how long faults strike")
     parser.add_argument("--seed", type=int, help="of schedule and workload; drawn when not given")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument(
+        "--nats", choices=("single", "cluster"), default="single", help="one server, or three (R3)"
+    )
     parser.add_argument("--every", type=float, default=2.5, help="seconds between two faults")
     parser.add_argument("--faults", help=f"only these, of: {', '.join(all_faults())}")
     parser.add_argument("--batches", help="only these kinds of batches")

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     seconds: float
     database: str = "sqlite"
+    nats: str = "single"
     every_s: float = 2.5
     faults: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def kinds(self) -> list[str]:
         """The kinds of faults that strike."""
-        return list(faults_for(features(self.database), self.faults))
+        return list(faults_for(features(self.database, self.nats), self.faults))
 
 
 class Run:
@@ -282,7 +283,12 @@ async def run_chaos(settings: Settings) -> Report:
     mood = random.Random(f"receiver of {settings.seed}")
     receiver.answer = lambda _: _moody(mood)
     system = System(
-        Options(folder=settings.folder, database=settings.database, webhook=receiver.url)
+        Options(
+            folder=settings.folder,
+            database=settings.database,
+            nats=settings.nats,
+            webhook=receiver.url,
+        )
     )
     run = Run(settings, system, receiver)
     async with contextlib.AsyncExitStack() as ending:

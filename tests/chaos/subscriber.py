@@ -40,7 +40,10 @@ class Subscriber:
                 client = Client()
                 try:
                     await client.connect(
-                        self._url(), max_reconnect_attempts=1, connect_timeout=2, error_cb=_ignore
+                        self._url().split(","),
+                        max_reconnect_attempts=1,
+                        connect_timeout=2,
+                        error_cb=_ignore,
                     )
                     while True:
                         await self._catch_up(client)

@@ -21,6 +21,7 @@ from batch_common.config import (
     Database,
     Gateway,
     Limits,
+    Nats,
     Runner,
     Scheduler,
     Sinks,
@@ -32,6 +33,7 @@ from batch_common.service import PARENT_VARIABLE
 from chaos.control import Control
 from chaos.postgres_server import PostgresServer
 from chaos.process import Process
+from support.nats_cluster import NatsCluster
 from support.nats_process import NatsProcess
 from support.ports import free_port
 from support.wait import until
@@ -57,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: Path
     database: str = "sqlite"
+    nats: str = "single"
     webhook: str = ""
     settings: Mapping[str, Mapping[str, Any]] = {}
     engine: Mapping[str, str] = {}
@@ -75,12 +78,13 @@ class System:
             folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "nats").mkdir(exist_ok=True)
         self.nats = NatsProcess(self.folder / "nats")
+        self.cluster = NatsCluster(self.folder / "nats") if options.nats == "cluster" else None
         self.postgres = PostgresServer() if options.database == "postgres" else None
         # Asked at every start of a process: a proxy may stand between a role and NATS.
         self.nats_urls: dict[str, str] = {}
         # Laid over each role's environment at its next start.
         self.environments: dict[str, dict[str, str]] = {}
-        self.features = features(options.database)
+        self.features = features(options.database, options.nats)
         self.complaints: list[str] = []
         self.port = free_port()
         self._config = self.folder / "config.yml"
@@ -96,7 +100,11 @@ class System:
     @property
     def nats_url(self) -> str:
         """Where the server (or the cluster) itself listens."""
-        return self.nats_urls.get("", self.nats.settings.url.reveal())
+        return self.cluster.url if self.cluster else self.nats.settings.url.reveal()
+
+    @property
+    def nats_ports(self) -> list[int]:
+        return [n.port for n in self.cluster.nodes] if self.cluster else [self.nats.port]
 
     def roles_of(self, service: str) -> list[str]:
         """`runner` → `runner-1`, `runner-2`."""
@@ -177,7 +185,7 @@ class System:
         """NATS and the database."""
         if self.postgres is not None:
             await self.postgres.start()
-        await self.nats.start()
+        await (self.cluster or self.nats).start()
 
     async def start_services(self) -> None:
         """Returns when API and engines serve."""
@@ -210,7 +218,7 @@ class System:
         await asyncio.gather(*(process.stop() for process in self.processes.values()))
 
     async def stop_stores(self) -> None:
-        await self.nats.stop()
+        await (self.cluster or self.nats).stop()
         if self.postgres is not None:
             await self.postgres.stop()
 
@@ -264,9 +272,9 @@ class System:
         self._config.write_text(dump_config(config), "utf-8")
 
 
-def features(database: str) -> set[str]:
+def features(database: str, nats: str) -> set[str]:
     """What faults may need, see Fault.needs."""
-    return {"single nats", database}
+    return {"cluster" if nats == "cluster" else "single nats", database}
 
 
 def _quick_config(system: System) -> Config:
@@ -276,6 +284,7 @@ def _quick_config(system: System) -> Config:
         data_dir=str(system.data),
         models=(*MODELS, ABSENT_MODEL),
         database=Database(url=Secret(system.postgres.url if system.postgres else ""), pool_size=5),
+        nats=Nats(replicas=len(system.nats_ports)),
         gateway=Gateway(port=system.port, api_keys=ApiKeys(TENANTS)),
         limits=Limits(completion_windows=("24h", "1m")),
         scheduler=Scheduler(

@@ -16,7 +16,7 @@ from support.ports import free_port
 from support.wait import until
 
 SIZE: Final = 3
-_META: Final = "_meta_"
+META: Final = "_meta_"
 
 
 class Node:
@@ -140,7 +140,7 @@ class NatsCluster:
 
     async def meta_leader(self) -> Node:
         """The node that decides where streams go."""
-        return await self.leader_of(_META)
+        return await self.leader_of(META)
 
     def _leader(self, stream: str) -> str:
         for node in self._running():
@@ -148,7 +148,7 @@ class NatsCluster:
                 page = node.look("jsz?streams=true&accounts=true")
             except OSError:
                 continue
-            leader = _meta(page) if stream == _META else _of_stream(page, stream)
+            leader = _meta(page) if stream == META else _of_stream(page, stream)
             if leader and self.node(leader).runs:
                 return leader
         return ""
