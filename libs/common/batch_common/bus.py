@@ -134,6 +134,17 @@ class Bus:
             await crash_points.after(f"ask {subject}")
             return bytes(reply.data)
 
+    async def echo(self, timeout_s: float) -> None:
+        """A message to ourselves: whether the connection carries, whatever JetStream does."""
+        inbox = self.client.new_inbox()
+        with bus_errors("hear from the server"):
+            subscription = await self.client.subscribe(inbox)
+            try:
+                await self.client.publish(inbox)
+                await subscription.next_msg(timeout=timeout_s)
+            finally:
+                await subscription.unsubscribe()
+
     @asynccontextmanager
     async def answering(
         self, subject: str, queue: str, answer: Callable[[bytes], Awaitable[bytes | None]]

@@ -31,6 +31,7 @@ from batch_common.tasks import Tasks, repeat
 from batch_scheduler import plans
 from batch_scheduler.claims import Claims
 from batch_scheduler.close import close
+from batch_scheduler.collect import LOOK_S, Collector
 from batch_scheduler.commit import commit_delivery
 from batch_scheduler.context import PASSING, Context
 from batch_scheduler.finalise import finalise
@@ -165,6 +166,7 @@ def _loops(context: Context, ended: asyncio.Event) -> dict[str, Coroutine[Any, A
         "plans": loop("plans", PlanWatch(context).look, wakes.plans, plans.EVERY_S),
         "reconcile": loop("reconcile", partial(reconcile, context), every_s=settings.reconcile_s),
         "sweep_batches": loop("sweep_batches", partial(sweep_batches, context), wakes.sweep),
+        "collect": loop("collect", Collector(context).look, every_s=LOOK_S),
         "sweep_files": loop("sweep_files", partial(sweep_files, context), every_s=_SWEEP_FILES_S),
         "events": consume(Puller(context.bus, _EVENTS), partial(_on_event, context), ended),
         "completions": consume(
