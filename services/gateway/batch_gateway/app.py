@@ -7,6 +7,7 @@ from batch_common.bus import connect_at_start
 from batch_common.completion_window import parse_windows
 from batch_common.config import Config
 from batch_common.config_file import data_dir
+from batch_common.database_clock import database_clock
 from batch_common.db import open_database
 from batch_common.migrate import migrate
 from batch_common.relay import Relay
@@ -27,7 +28,11 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     database = open_database(config.database, folder)
     try:
         await migrate(database)
-        async with connect_at_start(config.nats, "gateway", stop) as bus, Tasks(stop) as tasks:
+        async with (
+            database_clock(database),
+            connect_at_start(config.nats, "gateway", stop) as bus,
+            Tasks(stop) as tasks,
+        ):
             api = make_api(config, windows, database, bus, blobs, stop)
             tasks.spawn("relay", Relay(database, bus).run(stop))
             tasks.spawn("upload_sweep", UploadSweep(database, blobs).run(stop))

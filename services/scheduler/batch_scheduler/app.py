@@ -13,6 +13,7 @@ from batch_common.blobs import open_blobs
 from batch_common.bus import Bus, connect_at_start
 from batch_common.config import Config
 from batch_common.config_file import data_dir
+from batch_common.database_clock import database_clock
 from batch_common.db import Database, open_database
 from batch_common.events import BatchCancelling, BatchSubmitted
 from batch_common.ids import new_id
@@ -78,7 +79,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     database = open_database(config.database, folder)
     try:
         await migrate(database)
-        async with connect_at_start(config.nats, "scheduler", stop) as bus:
+        async with database_clock(database), connect_at_start(config.nats, "scheduler", stop) as bus:
             await _serve(_context(config, folder, database, bus), stop)
     finally:
         await database.close()
