@@ -79,7 +79,10 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     database = open_database(config.database, folder)
     try:
         await migrate(database)
-        async with database_clock(database), connect_at_start(config.nats, "scheduler", stop) as bus:
+        async with (
+            database_clock(database),
+            connect_at_start(config.nats, "scheduler", stop) as bus,
+        ):
             await _serve(_context(config, folder, database, bus), stop)
     finally:
         await database.close()
