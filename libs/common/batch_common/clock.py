@@ -40,7 +40,7 @@ def set_by(unix_s: float, at: float) -> float:
     """It was `unix_s` when the steady clock said `at`. Returns by how much `now` has moved."""
     global _zero  # noqa: PLW0603 - one clock for the process
     zero = unix_s - at
-    moved = zero - (now() - steady())
+    moved = zero - (wall() - steady() if _zero is None else _zero)
     if _zero is None or abs(moved) > _TOLERANCE_S:
         _zero = zero
         return moved
