@@ -23,7 +23,6 @@ from batch_common.events import ChunkReady, decode
 from batch_common.migrate import migrate
 from batch_common.state import TERMINAL
 from batch_scheduler.close import close
-from batch_scheduler.commit import commit_delivery
 from batch_scheduler.context import PASSING
 from batch_scheduler.finalise import finalise
 from batch_scheduler.reconcile import reconcile
@@ -59,14 +58,6 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     asyncio.run(make())
     Orders.template = folder / "batches.db"
-
-
-class Completion:
-    """A `chunk.completed` as `commit_delivery` takes it."""
-
-    def __init__(self, message: Message, attempt: int) -> None:
-        self.data = message.body
-        self.attempt = attempt
 
 
 class Orders(RuleBasedStateMachine):
@@ -237,8 +228,7 @@ class Orders(RuleBasedStateMachine):
         if not waiting:
             return
         message = waiting[which % len(waiting)]
-        context = self.world.schedulers[which % 2].context
-        await commit_delivery(context, Completion(message, which))  # type: ignore[arg-type]
+        await self.world.commit(message, scheduler=which % 2, delivered=which)
         if not keep and message in self.world.streams.completions:
             self.world.streams.completions.remove(message)
             self.old.append(message)

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select, update
 
@@ -18,6 +18,7 @@ from batch_common.relay import Relay
 from batch_common.state import BATCH_MOVES, TERMINAL, BatchStatus, move_batch
 from batch_common.tables import batches, files
 from batch_scheduler.claims import Claims
+from batch_scheduler.commit import commit_delivery
 from batch_scheduler.context import Context
 from batch_scheduler.fleet import Fleet
 from batch_scheduler.rates import Rates
@@ -26,11 +27,18 @@ from batch_scheduler.validate import Validator
 from batch_scheduler.wakes import Wakes
 from support.fake_runner import CHAT
 from support.world.attempts import Attempt
-from support.world.streams import Streams
+from support.world.streams import Message, Streams
 
 CLAIM_S = 3.0
 WINDOW_S = 3600
 MODELS = ("m", "n")
+
+
+class Completion(NamedTuple):
+    """What `commit_delivery` reads of a delivery."""
+
+    data: bytes
+    attempt: int
 
 
 class Scheduler:
@@ -57,13 +65,16 @@ class Scheduler:
         await Validator(self.context, large=False).validate()
 
 
-def settings_of(folder: Path) -> config.Config:
+_LIMITS = config.Scheduler(
+    chunk_max_requests=4, chunk_first_requests=3, chunks_per_runner=2, claim_ttl_s=CLAIM_S
+)
+
+
+def settings_of(folder: Path, limits: config.Scheduler) -> config.Config:
     return config.Config(
         data_dir=str(folder),
         models=MODELS,
-        scheduler=config.Scheduler(
-            chunk_max_requests=4, chunk_first_requests=3, chunks_per_runner=2, claim_ttl_s=CLAIM_S
-        ),
+        scheduler=limits,
         sinks=config.Sinks(enabled=("webhook", "s3")),
     )
 
@@ -77,8 +88,8 @@ class Row(dict[str, Any]):
 class World:
     """Use `close()` at the end. Batches are in the order in which they were made."""
 
-    def __init__(self, folder: Path) -> None:
-        self.config = settings_of(folder)
+    def __init__(self, folder: Path, limits: config.Scheduler = _LIMITS) -> None:
+        self.config = settings_of(folder, limits)
         self.database = open_database(config.Database(), folder)
         self._look = sqlite3.connect(folder / "batches.db", isolation_level=None)
         self.streams = Streams()
@@ -178,6 +189,11 @@ class World:
             self._holders[chunk] = (attempt.name, clock.now() + CLAIM_S)
         elif answer == "busy":
             assert holder not in ("", attempt.name), "nobody else holds it"
+
+    async def commit(self, message: Message, *, scheduler: int = 0, delivered: int = 1) -> None:
+        """Hands a `chunk.completed` to a scheduler, for the `delivered`th time."""
+        completion = Completion(message.body, delivered)
+        await commit_delivery(self.schedulers[scheduler].context, completion)  # type: ignore[arg-type]
 
     async def batch(self, batch_id: str) -> Any:
         async with self.database.read() as conn:
