@@ -11,8 +11,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos.faults import all_faults
+from chaos.faults import all_faults, faults_of
+from chaos.report import summary
 from chaos.run import Settings, run_chaos
+
+
+# Of a run on both: the rest is on one server.
+_CLUSTER_SHARE = 0.25
+# What a cluster is to be hit by besides its own losses; everything else strikes at one server.
+_BESIDE_CLUSTER = ("kill scheduler", "kill runner", "freeze runner", "kill gateway", "kill sinks")
 
 
 def main() -> int:
@@ -20,24 +27,38 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     seed = random.SystemRandom().getrandbits(31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}, files in {folder}", flush=True)
-    settings = Settings(
-        folder=folder,
-        seed=seed,
-        seconds=arguments.seconds,
-        database=arguments.database,
-        nats=arguments.nats,
-        every_s=arguments.every,
-        faults=tuple(arguments.faults.split(",")) if arguments.faults else (),
-        batches=tuple(arguments.batches.split(",")) if arguments.batches else (),
-    )
-    report = asyncio.run(run_chaos(settings))
-    print(report.text())
-    if report.violations:
+    reports = []
+    for settings in _acts(arguments, seed, folder):
+        reports.append(asyncio.run(run_chaos(settings)))
+        print(reports[-1].text(), flush=True)
+    print(summary(reports))
+    if any(report.violations for report in reports):
         print(f"again: --seed {seed} --seconds {arguments.seconds:g}; files stay in {folder}")
         return 1
     if not arguments.keep:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _acts(arguments: argparse.Namespace, seed: int, folder: Path) -> list[Settings]:
+    """One server and then three, each with a system of its own."""
+    share = {"single": 0.0, "cluster": 1.0, "both": _CLUSTER_SHARE}[arguments.nats]
+    chosen = tuple(arguments.faults.split(",")) if arguments.faults else ()
+    in_cluster = chosen or (*faults_of("cluster"), *_BESIDE_CLUSTER)
+    return [
+        Settings(
+            folder=folder / nats,
+            seed=seed,
+            seconds=arguments.seconds * part,
+            database=arguments.database,
+            nats=nats,
+            every_s=arguments.every,
+            faults=faults,
+            batches=tuple(arguments.batches.split(",")) if arguments.batches else (),
+        )
+        for nats, part, faults in (("single", 1 - share, chosen), ("cluster", share, in_cluster))
+        if part
+    ]
 
 
 def _arguments() -> argparse.Namespace:
@@ -46,9 +67,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of schedule and workload; drawn when not given")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument(
-        "--nats", choices=("single", "cluster"), default="single", help="one server, or three (R3)"
+        "--nats",
+        choices=("single", "cluster", "both"),
+        default="both",
+        help="one server, three (R3), or one and then three",
     )
-    parser.add_argument("--every", type=float, default=2.5, help="seconds between two faults")
+    parser.add_argument("--every", type=float, default=0, help="seconds between two faults")
     parser.add_argument("--faults", help=f"only these, of: {', '.join(all_faults())}")
     parser.add_argument("--batches", help="only these kinds of batches")
     parser.add_argument("--keep", action="store_true", help="keep logs and data of a good run")

@@ -14,6 +14,12 @@ from batch_cli.standalone.last_error import last_error
 
 _FIRST_PAUSE_S = 0.3
 _TURN_S = 0.02
+_SERVING = {
+    "gateway": b"gateway_listening",
+    "scheduler": b"scheduler_started",
+    "runner": b"runner_ready",
+    "sinks": b"sinks_started",
+}
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -42,6 +48,7 @@ class Process:
         self._command = command
         self._environment = environment
         self._running: asyncio.subprocess.Process | None = None
+        self._offset = 0
         self._expected = False
         self._down_s = _FIRST_PAUSE_S
         self._wanted = True
@@ -64,6 +71,18 @@ class Process:
                 raise AssertionError(f"{self.role} does not run: see {self.log}")
             await asyncio.sleep(_TURN_S)
         return pid
+
+    async def serving(self, within_s: float = 20) -> bool:
+        """Whether it says that it does, in its log, before the time is over."""
+        deadline = time.monotonic() + within_s
+        mark = _SERVING[self.role.partition("-")[0]]
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError), self.log.open("rb") as log:
+                log.seek(self._offset)
+                if mark in log.read():
+                    return True
+            await asyncio.sleep(5 * _TURN_S)
+        return False
 
     async def send(self, number: signal.Signals) -> int:
         """The pid it went to."""
@@ -116,11 +135,11 @@ class Process:
     async def _supervise(self) -> None:
         while self._wanted:
             self._expected, self._down_s = False, _FIRST_PAUSE_S
-            offset = self.log.stat().st_size if self.log.exists() else 0
+            self._offset = self.log.stat().st_size if self.log.exists() else 0
             self._running = await self._launch()
             code = await self._running.wait()
             if not self._expected:
-                self.ended.append(Ended(self.role, code, last_error(self.log, offset)[:500]))
+                self.ended.append(Ended(self.role, code, last_error(self.log, self._offset)[:500]))
             if self._wanted:
                 await asyncio.sleep(self._down_s)
 

@@ -17,6 +17,7 @@ from chaos.checker import Evidence, SeenPost, check, innocent_failures, is_end
 from chaos.client import Client
 from chaos.faults import faults_for
 from chaos.faults.base import Fault
+from chaos.nursery import Nursery
 from chaos.report import Report, Strikes
 from chaos.request_log import Served, read_served
 from chaos.schedule import Strike, plan_strikes
@@ -41,18 +42,21 @@ SETTLED_S: Final = 60.0
 PEAK_MIB: Final = 300.0
 # Half of what the engines do when nothing is in their way.
 _LOAD: Final = 0.45 * 2 * REQUESTS_PER_S
+_EACH: Final = 6.5
 _TOLD_S: Final = 40.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """kinds: of faults and of batches; none named: all."""
+    """faults, batches: kinds of them; none named: all. every_s: between two faults; 0: so that each
+    kind strikes some six times.
+    """
 
     folder: Path
     seed: int
     seconds: float
     database: str = "sqlite"
     nats: str = "single"
-    every_s: float = 2.5
+    every_s: float = 0.0
     faults: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
     requests_per_s: float = _LOAD
@@ -71,7 +75,8 @@ class Run:
         self.receiver = receiver
         self.faults = faults_for(system.features, settings.faults)
         weights = {kind: fault.weight for kind, fault in self.faults.items()}
-        self.schedule = plan_strikes(settings.seed, settings.seconds, weights, settings.every_s)
+        every_s = settings.every_s or settings.seconds / (_EACH * sum(weights.values()))
+        self.schedule = plan_strikes(settings.seed, settings.seconds, weights, every_s)
         kinds = {"kinds": settings.batches} if settings.batches else {}
         plans = plan_batches(settings.seed, settings.seconds, settings.requests_per_s, **kinds)
         self.clients = {key: Client(system.url, key) for key in TENANTS}
@@ -278,8 +283,9 @@ class Run:
 
 async def run_chaos(settings: Settings) -> Report:
     """The whole of it."""
-    receiver = Receiver()
+    receiver, nursery = Receiver(), Nursery()
     await receiver.start()
+    await nursery.start()
     mood = random.Random(f"receiver of {settings.seed}")
     receiver.answer = lambda _: _moody(mood)
     system = System(
@@ -288,11 +294,13 @@ async def run_chaos(settings: Settings) -> Report:
             database=settings.database,
             nats=settings.nats,
             webhook=receiver.url,
-        )
+        ),
+        nursery,
     )
     run = Run(settings, system, receiver)
     async with contextlib.AsyncExitStack() as ending:
         ending.push_async_callback(receiver.stop)
+        ending.push_async_callback(nursery.stop)
         ending.push_async_callback(system.stop_stores)
         for client in run.clients.values():
             ending.push_async_callback(client.close)

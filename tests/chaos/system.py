@@ -31,6 +31,7 @@ from batch_common.config_file import dump_config
 from batch_common.secret import ApiKeys, Secret
 from batch_common.service import PARENT_VARIABLE
 from chaos.control import Control
+from chaos.nursery import Foster, Nursery
 from chaos.postgres_server import PostgresServer
 from chaos.process import Process
 from support.nats_cluster import NatsCluster
@@ -69,7 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class System:
     """Made by `running`. Roles are named `gateway`, `scheduler-1`, `runner-2`, …"""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, nursery: Nursery | None = None) -> None:
+        """`nursery`: where processes come from; none: each is started by itself."""
         self.options = options
         self.folder = options.folder
         self.data = self.folder / "data"
@@ -91,6 +93,8 @@ class System:
         self._locks: dict[str, asyncio.Lock] = {}
         self._controls = {role: Control(self.folder / "control", role) for role in options.roles}
         self.processes = {role: self._process(role) for role in options.roles}
+        if nursery is not None:
+            self.processes = {r: Foster(p, nursery) for r, p in self.processes.items()}
 
     @property
     def url(self) -> str:
@@ -135,15 +139,22 @@ class System:
         async with self._locks.setdefault(role, asyncio.Lock()):
             yield
 
-    async def kill(self, role: str, down_s: float = 0.3) -> None:
-        """kill -9; returns when its successor has been started, `down_s` later."""
+    async def kill(self, role: str, down_s: float = 0.3, *, up: bool = False) -> None:
+        """kill -9; returns when its successor has been started, `down_s` later; `up`: and serves,
+        so that nothing else hits it before.
+        """
         async with self.holding(role):
             await self.processes[role].replace(signal.SIGKILL, down_s)
+            if up:
+                await self.processes[role].serving()
 
-    async def restart(self, role: str, down_s: float = 0.0) -> float:
-        """SIGTERM; seconds until it had left."""
+    async def restart(self, role: str, down_s: float = 0.0, *, up: bool = False) -> float:
+        """SIGTERM, and then like `kill`; seconds until it had left."""
         async with self.holding(role):
-            return await self.processes[role].replace(signal.SIGTERM, down_s)
+            took_s = await self.processes[role].replace(signal.SIGTERM, down_s)
+            if up:
+                await self.processes[role].serving()
+            return took_s
 
     async def stop_continue(self, role: str, seconds: float) -> None:
         """Freezes it."""

@@ -27,3 +27,8 @@ def faults_for(features: Collection[str], kinds: Collection[str] = ()) -> dict[s
         for kind, fault in known.items()
         if fault.needs <= set(features) and (not kinds or kind in kinds)
     }
+
+
+def faults_of(feature: str) -> list[str]:
+    """The kinds that need it."""
+    return [kind for kind, fault in all_faults().items() if feature in fault.needs]

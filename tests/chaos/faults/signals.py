@@ -9,6 +9,8 @@ from chaos.system import ACK_WAIT_S, System
 _SERVICES = ("gateway", "scheduler", "runner", "sinks")
 # What SIGTERM may take, by the specification.
 _LEAVE_S = 30.0
+# How often the next fault waits until the process serves again; else it may hit it while it starts.
+_LET_START = 0.8
 
 
 class Kill(Fault):
@@ -21,7 +23,7 @@ class Kill(Fault):
 
     async def strike(self, system: System, rng: random.Random) -> int:
         role = rng.choice(system.roles_of(self._service))
-        await system.kill(role, down_s=rng.uniform(0, 1.5))
+        await system.kill(role, down_s=rng.uniform(0, 1.5), up=rng.random() < _LET_START)
         return 1
 
 
@@ -36,7 +38,8 @@ class Terminate(Fault):
 
     async def strike(self, system: System, rng: random.Random) -> int:
         role = rng.choice(system.roles_of(self._service))
-        took_s = await system.restart(role, down_s=rng.uniform(0, 0.5))
+        down_s, up = rng.uniform(0, 0.5), rng.random() < _LET_START
+        took_s = await system.restart(role, down_s, up=up)
         if took_s > _LEAVE_S:
             system.complain(f"{role} left only {took_s:.1f} s after SIGTERM")
         return 1
