@@ -7,6 +7,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import nats.js.errors
+
 from batch_common.subjects import BATCHES, CHUNKS, DEAD
 from chaos.control import PointFault
 from chaos.crash_rig import MODEL, PATIENCE_S, Rig, ids, lines
@@ -106,7 +108,7 @@ async def stream_lost(rig: Rig) -> None:
     async def there() -> bool:
         try:
             info = await rig.js(lambda js: js.stream_info(BATCHES))
-        except Exception:  # noqa: BLE001 - not made anew yet
+        except nats.js.errors.NotFoundError:
             return False
         return bool(info.state.messages >= wanted)
 
@@ -247,7 +249,10 @@ async def receiver_refuses(rig: Rig) -> None:
     await _until_rows(rig, "a delivery that is given up", given_up, batch_id)
 
     async def told() -> bool:
-        message = await rig.js(lambda js: js.get_last_msg(DEAD, "dead.webhook"))
+        try:
+            message = await rig.js(lambda js: js.get_last_msg(DEAD, "dead.webhook"))
+        except nats.js.errors.NotFoundError:
+            return False
         return batch_id.encode() in message.data
 
     await until(told, within_s=PATIENCE_S, what="a message on dead.webhook")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from chaos.crash_matrix import EXEMPT, MATRIX, cases
 from chaos.crash_runs import Pool, first_start
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SYSTEMS = 3
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pool]:
     async with Pool(tmp_path_factory.mktemp("crashes"), SYSTEMS) as made:
         yield made
