@@ -16,10 +16,10 @@ import httpx
 import nats
 from aiohttp import web
 
+from batch_common.config import Webhook
 from chaos.control import PointFault
-from chaos.nursery import Foster, Nursery
-from chaos.system import MODELS, System, running
-from chaos.system import Options as SystemOptions
+from chaos.nursery import Nursery
+from chaos.system import MODELS, Options, System, running
 from support.receiver import Post, Receiver
 from support.requests import CHAT, chat_line, jsonl
 from support.wait import until
@@ -41,11 +41,8 @@ _SETTINGS: Final = {
         "request_timeout_s": 60, "request_attempts": 2,
     },
 }  # fmt: skip
-_WEBHOOK: Final = {
-    "allow_private": True,
-    "timeout_s": 2.0,
-    "events": ["batch.completed", "batch.expired", "batch.cancelled"],
-}
+_RETRY_FOR_S: Final = 5.0
+_TOLD_OF: Final = ("batch.completed", "batch.expired", "batch.cancelled")
 _CONSTANTS: Final = {
     "gateway": {
         "batch_common.relay:_CLAIM_S": 1.5,
@@ -83,22 +80,16 @@ class Rig:
     """One gateway, scheduler, runner and sinks. Made by `rig`."""
 
     def __init__(self, folder: Path, receiver: Receiver, nursery: Nursery) -> None:
-        webhook = {**_WEBHOOK, "url": receiver.url}
-        sinks = {"enabled": ["webhook"], "retry_for_s": 5.0, "webhook": webhook}
-        self.receiver = receiver
-        self.system = System(
-            SystemOptions(
-                folder=folder,
-                settings={**_SETTINGS, "sinks": sinks},
-                engine={
-                    "requests_per_s": "400",
-                    "fault_file": str(folder / "engine-faults-runner-1.json"),
-                },
-                roles=tuple(_ROLES.values()),
-            )
+        webhook = Webhook(url=receiver.url, allow_private=True, timeout_s=2.0, events=_TOLD_OF)
+        sinks = {"enabled": ("webhook",), "retry_for_s": _RETRY_FOR_S, "webhook": webhook}
+        options = Options(
+            folder=folder,
+            settings={**_SETTINGS, "sinks": sinks},
+            engine={"requests_per_s": "400"},
+            roles=tuple(_ROLES.values()),
         )
-        for role, process in self.system.processes.items():
-            self.system.processes[role] = Foster(process, nursery)
+        self.receiver = receiver
+        self.system = System(options, nursery)
         self.controls = {service: self.system.control(role) for service, role in _ROLES.items()}
         for service, constants in _CONSTANTS.items():
             self.controls[service].set_constants(constants)
