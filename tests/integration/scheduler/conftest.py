@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select, update
 
-from batch_common import clock, config
+from batch_common import clock, config, crash_points
 from batch_common.blobs import BlobStore
 from batch_common.bus import Bus
 from batch_common.config_file import dump_config
@@ -25,6 +25,10 @@ from batch_common.outbox import add_batch_event
 from batch_common.state import TERMINAL, BatchStatus, move_batch
 from batch_common.tables import batches, chunks, files
 from batch_scheduler.app import run
+from batch_scheduler.context import Context
+from batch_scheduler.fleet import Fleet
+from batch_scheduler.rates import Rates
+from batch_scheduler.wakes import Wakes
 from support.fake_runner import CHAT, FakeRunner
 from support.nats_process import NatsProcess
 from support.wait import until
@@ -203,6 +207,28 @@ async def house(
     yield made
     made.kill_processes()
     await made.stop_schedulers()
+
+
+@pytest.fixture
+def context(house: House, bus: Bus, tmp_path: Path) -> Context:
+    """What a scheduler works with, for tests that call a part of it."""
+    return Context(
+        config=house.config,
+        database=house.database,
+        blobs=house.blobs,
+        bus=bus,
+        spool_dir=tmp_path / "spool",
+        fleet=Fleet(house.config),
+        rates=Rates(),
+        wakes=Wakes(),
+    )
+
+
+@pytest.fixture
+def crash_hook() -> Iterator[Callable[[crash_points.Hook], None]]:
+    """`crash_hook(hook)` installs it until the test ends."""
+    yield crash_points.install
+    crash_points.install(None)
 
 
 @pytest.fixture

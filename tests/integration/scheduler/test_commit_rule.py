@@ -16,11 +16,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from batch_common.config import Database as Settings
-from batch_common.db import open_database
 from batch_common.errors import BlobNotFoundError
 from batch_common.events import ChunkReady, decode
-from batch_common.migrate import migrate
 from batch_common.state import TERMINAL
 from batch_scheduler.close import close
 from batch_scheduler.context import PASSING
@@ -28,7 +25,7 @@ from batch_scheduler.finalise import finalise
 from batch_scheduler.reconcile import reconcile
 from batch_scheduler.sweep import sweep_batches
 from support.examples import examples
-from support.world import clock
+from support.world import clock, template
 from support.world.attempts import Attempt
 from support.world.check import Checker
 from support.world.streams import Message
@@ -49,15 +46,7 @@ LOOPS = ["validate", "release", "relay", "close", "finalise", "reconcile", "swee
 @pytest.fixture(scope="module", autouse=True)
 def _template(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A migrated database, copied for each example."""
-    folder = tmp_path_factory.mktemp("template")
-
-    async def make() -> None:
-        database = open_database(Settings(), folder)
-        await migrate(database)
-        await database.close()
-
-    asyncio.run(make())
-    Orders.template = folder / "batches.db"
+    Orders.template = template.make(tmp_path_factory.mktemp("template"))
 
 
 class Orders(RuleBasedStateMachine):

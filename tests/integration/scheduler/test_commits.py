@@ -1,12 +1,14 @@
 """Completions that come twice, wrong, or not at all."""
 
 import msgspec
+from sqlalchemy import update
 
 from batch_common import clock, subjects
 from batch_common.bus import Bus
 from batch_common.formats.manifest import decode_manifest, encode_manifest
 from batch_common.pull import Done
-from batch_common.state import BatchStatus, ChunkState
+from batch_common.state import BatchStatus, ChunkState, DeliveryState
+from batch_common.tables import deliveries
 from support.fake_runner import FakeRunner
 from support.wait import until
 
@@ -150,6 +152,9 @@ async def test_segments_go_after_the_commit_and_results_stay(
     left = {info.key.rpartition("/")[2] for info in await house.blobs.list(work.ready.prefix)}
     assert left == {"output.jsonl", "manifest.json"}
     assert len(await house.results(batch.output_file_id)) == 5
+
+    async with house.database.write("in a test") as conn:
+        await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
 
     async def plan_gone() -> bool:
         return not await house.blobs.list(f"plans/{batch_id}/")

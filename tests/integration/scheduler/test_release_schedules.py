@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_common.config import Database as Settings
 from batch_common.config import Scheduler
-from batch_common.db import open_database
 from batch_common.events import ModelState, RunnerState
 from batch_common.formats.plan import read_index
 from batch_common.keys import plan_index, plan_input
-from batch_common.migrate import migrate
 from batch_scheduler.close import close
 from batch_scheduler.release import Releaser
 from support.examples import examples
+from support.world import template
 from support.world.attempts import Attempt
 from support.world.world import MODELS, World
 
@@ -39,30 +37,22 @@ TURNS = st.lists(
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template")
-
-    async def make() -> None:
-        database = open_database(Settings(), folder)
-        await migrate(database)
-        await database.close()
-
-    asyncio.run(make())
-    return folder / "batches.db"
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return template.make(tmp_path_factory.mktemp("template"))
 
 
 @given(LINES, LIMITS, TURNS, st.booleans())
 @examples(25)
 @pytest.mark.timeout(600)
 def test_every_line_is_in_one_chunk(
-    template: Path,
+    migrated: Path,
     lines: list[tuple[str, bool]],
     limits: Scheduler,
     turns: list[tuple[str, list[float | None]]],
     cancelled: bool,
 ) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        shutil.copy(template, Path(folder) / "batches.db")
+        shutil.copy(migrated, Path(folder) / "batches.db")
         asyncio.run(_released(World(Path(folder), limits), lines, turns, cancelled))
 
 

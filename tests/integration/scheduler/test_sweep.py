@@ -16,7 +16,7 @@ from batch_common.tables import deliveries, files, spans
 from batch_scheduler.context import Context
 from batch_scheduler.fleet import Fleet
 from batch_scheduler.rates import Rates
-from batch_scheduler.sweep import GRACE_S, sweep_files
+from batch_scheduler.sweep import GRACE_S, sweep_batches, sweep_files
 from batch_scheduler.wakes import Wakes
 from support.fake_runner import FakeRunner
 from support.wait import until
@@ -120,10 +120,11 @@ async def test_a_plan_stays_for_a_retry_as_long_as_the_error_file(
             left = (await conn.execute(select(spans.c.batch_id))).all()
         return not left
 
+    async with house.database.write("in a test") as conn:
+        await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
     await until(swept, what="the sweep of both plans")
     assert (await plan_of(good), await plan_of(bad)) == (0, 2)
     async with house.database.write("in a test") as conn:
-        await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
         gone = update(files).where(files.c.id == errors).values(deleted_at=LONG_AGO)
         await conn.execute(gone)
     await sweep_files(context)
@@ -135,3 +136,22 @@ async def test_a_file_without_bytes_is_purged(house: House, context: Context) ->
     await house.blobs.delete([file_content(file_id)])
     await sweep_files(context)
     assert (await row(house, file_id)).purged_at
+
+
+@pytest.mark.parametrize("state", [DeliveryState.PENDING, DeliveryState.FAILED])
+async def test_a_plan_stays_while_its_results_may_be_delivered(
+    house: House, context: Context, serving: Serving, state: DeliveryState
+) -> None:
+    """Sinks are given each result with its request, also after a delivery was put right."""
+    house.start_scheduler()
+    await serving()
+    batch = await house.ended(await house.submit_lines(request_line("a")))
+    async with house.database.write("in a test") as conn:
+        await conn.execute(update(deliveries).values(state=state))
+    await house.stop_schedulers()
+    await sweep_batches(context)
+    assert len(await house.blobs.list(plan_prefix(batch.id))) == 2
+    async with house.database.write("in a test") as conn:
+        await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
+    await sweep_batches(context)
+    assert not await house.blobs.list(plan_prefix(batch.id))

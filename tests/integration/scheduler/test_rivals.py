@@ -1,0 +1,146 @@
+"""Two that act on the same row, one of them on what it read before the other's commit."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_common.db import Database
+from batch_common.formats.manifest import Manifest
+from batch_common.keys import chunk_manifest, chunk_prefix
+from batch_common.state import BatchStatus, ChunkState
+from batch_scheduler.close import close
+from batch_scheduler.commit import find_chunk, settle
+from batch_scheduler.cut import cut_span
+from batch_scheduler.finalise import finalise
+from batch_scheduler.manifests import find_manifest, read_manifest
+from support.world import clock, template
+from support.world.attempts import Attempt
+from support.world.check import Checker
+from support.world.clock import Clock
+from support.world.world import CLAIM_S, World
+
+LINES = [("m", False)] * 6 + [("m", True)] * 2
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return template.make(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return clock.install(monkeypatch)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, migrated: Path, hands: Clock) -> AsyncIterator[World]:
+    shutil.copy(migrated, tmp_path / "batches.db")
+    made = World(tmp_path)
+    yield made
+    await made.close()
+
+
+async def planned(world: World) -> str:
+    batch_id = await world.submit(LINES)
+    await world.schedulers[0].validate()
+    return batch_id
+
+
+async def in_hand(world: World) -> tuple[str, Attempt]:
+    """One chunk is offered, and begun."""
+    batch_id = await planned(world)
+    await world.schedulers[0].releaser.release()
+    await world.schedulers[0].relay.send_page()
+    attempt = Attempt(world.streams, world.blobs, next(iter(world.streams.ready.values())))
+    await attempt.begin()
+    return batch_id, attempt
+
+
+async def read(database: Database, chunk: str) -> Any:
+    found = await find_chunk(database, chunk)
+    assert found is not None
+    return found
+
+
+async def manifest_of(world: World, chunk: Any) -> tuple[str, Manifest]:
+    found = await find_manifest(world.blobs, chunk)
+    assert found is not None
+    return found
+
+
+async def test_of_two_that_commit_a_chunk_one_counts(world: World) -> None:
+    """Race: both schedulers read the row, then both settle."""
+    batch_id, attempt = await in_hand(world)
+    await attempt.save(10)
+    await attempt.finish()
+    stale = await read(world.database, attempt.ready.chunk)
+    key, manifest = await manifest_of(world, stale)
+    one, other = (scheduler.context for scheduler in world.schedulers)
+    assert await settle(one, stale, manifest, key)
+    assert not await settle(other, stale, manifest, key)
+    batch = await world.batch(batch_id)
+    assert (batch.completed, batch.failed, batch.commits) == (3, 0, 1)
+    await Checker(world).check()
+
+
+async def test_a_commit_that_comes_after_the_close_changes_nothing(
+    world: World, hands: Clock
+) -> None:
+    """Race: the runner was given up, the chunk closed; then its completion is committed."""
+    batch_id, attempt = await in_hand(world)
+    stale = await read(world.database, attempt.ready.chunk)
+    await attempt.save(1)
+    await world.cancel(batch_id)
+    hands.forward(CLAIM_S + 1)
+    await close(world.schedulers[0].context)
+    closed = await read(world.database, stale.id)
+    assert (closed.state, closed.completed) == (ChunkState.CLOSED, 1)
+    before = await world.batch(batch_id)
+    await attempt.save(10)
+    await attempt.finish()
+    key = chunk_manifest(chunk_prefix(batch_id, stale.id), attempt.name)
+    late = await read_manifest(world.blobs, key, stale)
+    assert not await settle(world.schedulers[1].context, stale, late, key)
+    await world.commit(world.streams.completions[0])
+    assert await world.batch(batch_id) == before
+    assert await read(world.database, stale.id) == closed
+
+
+async def test_what_another_scheduler_has_released_is_not_released_again(world: World) -> None:
+    """Race: both cut the same lines; the second finds the span moved on, and goes on."""
+    batch_id = await planned(world)
+    one, other = world.schedulers
+    waiting, _ = await other.releaser._look()
+    stale = await cut_span(other.context, waiting[0], 2, 1 << 20)
+    await one.releaser.release()
+    assert await other.releaser._hand_out([stale]) == 0
+    ends = [(chunk.first_line, chunk.end_line) for chunk in world.rows("chunks", "first_line")]
+    assert ends == [(0, 3), (3, 6)]
+    await Checker(world).check()
+    assert (await world.batch(batch_id)).status == BatchStatus.IN_PROGRESS
+
+
+async def test_a_batch_with_a_chunk_in_hand_is_not_finalised(world: World) -> None:
+    """Every line is released, one chunk is not settled."""
+    batch_id = await planned(world)
+    for _ in range(2):
+        await world.schedulers[0].releaser.release()
+        await world.schedulers[0].relay.send_page()
+        for message in list(world.streams.ready.values())[:2]:
+            attempt = Attempt(world.streams, world.blobs, message)
+            await attempt.begin()
+            if attempt.ready.first_line < 6:
+                await attempt.save(10)
+                await attempt.finish()
+        while world.streams.completions:
+            await world.commit(world.streams.completions.pop())
+    assert [c.state for c in world.rows("chunks", "first_line")] == [
+        "committed",
+        "committed",
+        "released",
+    ]
+    await finalise(world.schedulers[0].context)
+    assert (await world.batch(batch_id)).status == BatchStatus.IN_PROGRESS
