@@ -15,7 +15,6 @@ from chaos.faults import all_faults, faults_of
 from chaos.report import summary
 from chaos.run import Settings, run_chaos
 
-
 # Of a run on both: the rest is on one server.
 _CLUSTER_SHARE = 0.25
 # What a cluster is to be hit by besides its own losses; everything else strikes at one server.

@@ -60,7 +60,7 @@ class Report(msgspec.Struct, kw_only=True):
             f"  requests            {self.requests}",
             f"  computed again      {again}",
             f"  failed innocently   {self.innocent.total()} ({_listed(self.innocent)})",
-            f"  faults              {fired.total()}, each of {len(fired)} kinds {least} times or more",
+            f"  faults              {fired.total()}, of {len(fired)} kinds, {least} or more each",
             *(
                 f"    {kind:<28}{count:>5}, {times[kind]} times"
                 for kind, count in sorted(fired.items())
