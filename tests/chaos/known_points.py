@@ -20,7 +20,7 @@ _KEYS: Final = {
     "plan_input": keys.plan_input("batch_1"),
     "plan_index": keys.plan_index("batch_1"),
     "suspects": keys.suspects(_CHUNK, "att_1"),
-    "installation": keys.installation(),
+    "installation": keys.installation("inst_1"),
     "batch_content": keys.batch_content("batch_1", "output"),
     "segment": keys.segment(_CHUNK, "att_1", 1),
     "chunk_output": keys.chunk_output(_CHUNK, "att_1"),

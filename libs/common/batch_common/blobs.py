@@ -4,6 +4,7 @@ A put returns once the object is durable, so a row or an event may refer to it t
 appears whole or not at all.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from batch_common.keys import check_key, kind_of
 from batch_common.local_put import LocalPut
 
 WINDOW_BYTES: Final = 1 << 20
+_PAGE_KEYS: Final = 500
 # Options of the HTTP client, which obstore takes apart from the store's.
 _CLIENT_OPTIONS: Final = frozenset(
     {
@@ -132,15 +134,20 @@ class BlobStore:
 
     async def list(self, prefix: str) -> list[BlobInfo]:
         """Every object whose key starts with `prefix` (which ends in `/`), in no set order."""
-        found: list[BlobInfo] = []
+        return [info async for page in self.pages(prefix) for info in page]
+
+    async def pages(self, prefix: str) -> AsyncIterator[Sequence[BlobInfo]]:
+        """The same, some hundred at a time: for prefixes that hold more than one batch's."""
         try:
-            async for page in obstore.list(self._store, prefix):
-                found += [
-                    BlobInfo(m["path"], m["size"], m["last_modified"].timestamp()) for m in page
-                ]
+            async for page in obstore.list(self._store, prefix, chunk_size=_PAGE_KEYS):
+                yield [BlobInfo(m["path"], m["size"], m["last_modified"].timestamp()) for m in page]
         except (BaseError, OSError) as error:
             raise _unavailable("list", prefix, error) from error
-        return found
+
+    async def tidy(self) -> None:
+        """Removes the pieces that killed processes left of objects they were writing."""
+        if self._local is not None:
+            await asyncio.to_thread(self._local.sweep)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Absent keys are fine."""

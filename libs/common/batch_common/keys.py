@@ -5,7 +5,13 @@ from typing import Final
 
 # Folders of everything that the collector may find to be an orphan.
 FOLDERS: Final = ("files/", "uploads/", "plans/", "results/", "chunks/")
-_KINDS: Final = {"files": "file", "uploads": "upload part", "plans": "plan", "results": "results"}
+_KINDS: Final = {
+    "files": "file",
+    "uploads": "upload part",
+    "plans": "plan",
+    "results": "results",
+    "installations": "installation",
+}
 
 
 def check_key(key: str) -> None:
@@ -101,9 +107,12 @@ def chunk_manifest(prefix: str, attempt: str) -> str:
     return f"{prefix}{attempt}/manifest.json"
 
 
-def installation() -> str:
-    """Whose store this is: the id of the database's one row of `installation`."""
-    return "installation"
+INSTALLATIONS: Final = "installations/"
+
+
+def installation(installation_id: str) -> str:
+    """Each database that this store serves has one such object; its id is a row there."""
+    return f"{INSTALLATIONS}{installation_id}"
 
 
 def is_manifest(key: str) -> bool:

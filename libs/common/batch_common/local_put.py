@@ -29,7 +29,7 @@ class LocalPut:
             self._incoming.mkdir(exist_ok=True)
         except OSError as error:
             raise _failed(self._folder, error) from error
-        self._sweep()
+        self.sweep()
 
     async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> int:
         path = self._path(key)
@@ -62,8 +62,10 @@ class LocalPut:
         check_key(key)
         return self.objects.joinpath(*PurePosixPath(key).parts)
 
-    def _sweep(self) -> None:
-        """Pieces that a killed process left; nobody writes one object for six hours."""
+    def sweep(self) -> None:
+        """Removes pieces that a killed process left; none is untouched for six hours while it is
+        being written.
+        """
         for leftover in self._incoming.iterdir():
             with contextlib.suppress(OSError):
                 if leftover.stat().st_mtime < time.time() - _ABANDONED_S:

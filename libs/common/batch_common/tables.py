@@ -226,7 +226,7 @@ outbox = Table(
     Index("outbox_unsent", "sent_at", "id"),
 )
 
-# One row. The blob store carries the same id, so that nobody clears out another one's store.
+# One row. The blob store knows the ids of all who use it, so that none clears out another's.
 installation = Table(
     "installation",
     metadata,

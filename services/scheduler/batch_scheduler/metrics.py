@@ -25,4 +25,7 @@ VALIDATION = Histogram(
     "From the start of a validation to the plan or the errors",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+ORPHANS = Counter(
+    "vllm_batch_scheduler_orphans", "Objects deleted that no row needed, by kind", ["kind"]
+)
 LEASE = Gauge("vllm_batch_scheduler_lease_held", "1 while this process runs the loops")

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
 
 from batch_common import clock
-from batch_common.errors import BlobNotFoundError
+from batch_common.errors import BlobNotFoundError, BlobUnavailableError
 from batch_common.keys import batch_of_errors, chunk_prefix, plan_prefix
 from batch_common.logs import get_log
 from batch_common.state import TERMINAL, BatchStatus, ChunkState, DeliveryState
@@ -40,14 +40,22 @@ async def _sweep_chunks(context: Context) -> bool:
         settled = (await conn.execute(statement)).all()
     if not settled:
         return False
-    for chunk in settled:
-        await _sweep_chunk(context, chunk)
-    ids = [chunk.id for chunk in settled]
+    ids = [chunk.id for chunk in settled if await _is_swept(context, chunk)]
     async with context.database.write("chunk swept") as conn:
         await conn.execute(
             update(chunks).where(chunks.c.id.in_(ids)).values(swept_at=clock.timestamp())
         )
-    return len(settled) == _AT_ONCE
+    return len(ids) == _AT_ONCE
+
+
+async def _is_swept(context: Context, chunk: AnyRow) -> bool:
+    """False when the blob store would not: the others are swept all the same."""
+    try:
+        await _sweep_chunk(context, chunk)
+    except BlobUnavailableError as error:
+        log.warning("chunk_not_swept", chunk=chunk.id, error=str(error))
+        return False
+    return True
 
 
 async def _sweep_chunk(context: Context, chunk: AnyRow) -> None:
@@ -91,7 +99,8 @@ async def sweep_files(context: Context) -> bool:
     """Bytes of files that are hidden for longer than the grace; True when there may be more."""
     unneeded = await _unneeded_files(context)
     for file in unneeded:
-        await _purge(context, file)
+        if await _mark_purged(context, file):
+            await _purge(context, file)
     return len(unneeded) == _AT_ONCE
 
 
@@ -139,7 +148,10 @@ def _may_be_delivered() -> ColumnElement[bool]:
 
 
 async def _purge(context: Context, file: AnyRow) -> None:
-    """A composed file's own object goes last: it says where the bytes are."""
+    """A composed file's own object goes last: it says where the bytes are.
+
+    Cut off here, the rest is found by `collect`: no row needs it any more.
+    """
     try:
         await context.blobs.delete([part.key for part in await parts_of(context, file)])
     except BlobNotFoundError:
@@ -147,7 +159,18 @@ async def _purge(context: Context, file: AnyRow) -> None:
     if batch_id := batch_of_errors(file.blob_key):
         await _delete_plan(context, batch_id)
     await context.blobs.delete([file.blob_key])
-    async with context.database.write("file purged") as conn:
-        await conn.execute(
-            update(files).where(files.c.id == file.id).values(purged_at=clock.timestamp())
+
+
+async def _mark_purged(context: Context, file: AnyRow) -> bool:
+    """Before the bytes go. False when the file's slow upload has just come to its end."""
+    statement = (
+        update(files)
+        .where(
+            files.c.id == file.id,
+            files.c.purged_at.is_(None),
+            or_(files.c.deleted_at.is_not(None), files.c.expires_at == file.expires_at),
         )
+        .values(purged_at=clock.timestamp())
+    )
+    async with context.database.write("file purged") as conn:
+        return (await conn.execute(statement)).rowcount == 1
