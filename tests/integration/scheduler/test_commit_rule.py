@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from batch_common.errors import BlobNotFoundError
 from batch_common.events import ChunkReady, decode
@@ -294,6 +301,6 @@ def _steps(scheduler: Scheduler) -> dict[str, Step]:
     }
 
 
-TestCommitRule = Orders.TestCase
-TestCommitRule.settings = examples(15, stateful_step_count=30)
-TestCommitRule.pytestmark = [pytest.mark.timeout(600)]
+@pytest.mark.timeout(600)
+def test_each_result_counts_once_in_any_order_of_events() -> None:
+    run_state_machine_as_test(Orders, settings=examples(15, stateful_step_count=30))

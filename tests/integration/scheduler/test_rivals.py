@@ -1,5 +1,6 @@
 """Two that act on the same row, one of them on what it read before the other's commit."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,15 +12,19 @@ from batch_common.db import Database
 from batch_common.formats.manifest import Manifest
 from batch_common.keys import chunk_manifest, chunk_prefix
 from batch_common.state import BatchStatus, ChunkState
+from batch_common.subjects import CHUNKS, chunk_ready
 from batch_scheduler.close import close
 from batch_scheduler.commit import find_chunk, settle
 from batch_scheduler.cut import cut_span
 from batch_scheduler.finalise import finalise
+from batch_scheduler.lease import Lease
 from batch_scheduler.manifests import find_manifest, read_manifest
+from batch_scheduler.reach import Reach
 from support.world import clock, template
 from support.world.attempts import Attempt
 from support.world.check import Checker
 from support.world.clock import Clock
+from support.world.trouble import Trouble, troubled
 from support.world.world import CLAIM_S, World
 
 LINES = [("m", False)] * 6 + [("m", True)] * 2
@@ -144,3 +149,47 @@ async def test_a_batch_with_a_chunk_in_hand_is_not_finalised(world: World) -> No
     ]
     await finalise(world.schedulers[0].context)
     assert (await world.batch(batch_id)).status == BatchStatus.IN_PROGRESS
+
+
+async def test_a_released_chunk_is_offered_by_its_own_transaction(world: World) -> None:
+    """Whoever dies after the commit leaves the event beside the row."""
+    await planned(world)
+    with troubled(Trouble("die", 1)):
+        await world.schedulers[0].releaser.release()
+    released = world.rows("chunks")
+    assert released, "it died after the commit"
+    offered = [row.subject for row in world.rows("outbox") if row.stream == CHUNKS]
+    assert sorted(offered) == sorted(chunk_ready(row.model, row.id) for row in released)
+
+
+async def test_nothing_is_released_of_a_batch_that_was_just_cancelled(world: World) -> None:
+    """Race: cut before the cancellation, handed out after it."""
+    batch_id = await planned(world)
+    one = world.schedulers[0]
+    waiting, _ = await one.releaser._look()
+    stale = await cut_span(one.context, waiting[0], 2, 1 << 20)
+    await world.cancel(batch_id)
+    assert await one.releaser._hand_out([stale]) == 0
+    assert world.rows("chunks") == []
+
+
+async def test_a_lease_has_one_holder_at_a_time(world: World) -> None:
+    """The epoch tells one tenure from the next."""
+    one, other = (_lease(world, name) for name in ("one", "other"))
+    stop = asyncio.Event()
+    assert await one.acquire(stop)
+    waiting = asyncio.create_task(other.acquire(stop))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await asyncio.shield(waiting)
+    [row] = world.rows("leases")
+    assert (row.holder, row.epoch) == ("one", 1)
+    await one.give_back()
+    async with asyncio.timeout(10):
+        assert await waiting
+    [row] = world.rows("leases")
+    assert (row.holder, row.epoch) == ("other", 2)
+
+
+def _lease(world: World, name: str) -> Lease:
+    return Lease(world.database, name, 60.0, Reach(world.streams, 60.0))  # type: ignore[arg-type]

@@ -1,0 +1,13 @@
+"""All of them."""
+
+from typing import Final
+
+from mutants.catalogue import common, edges, runner, scheduler
+from mutants.mutant import Mutant
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *common.MUTANTS,
+    *scheduler.MUTANTS,
+    *runner.MUTANTS,
+    *edges.MUTANTS,
+)
