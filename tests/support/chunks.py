@@ -44,6 +44,7 @@ def make_chunk(
     *,
     has: bytes = b"",
     settings: Runner | None = None,
+    attempt: str = "att_1",
     on_sent: Callable[[], None] = lambda: None,
 ) -> Chunk:
     """Line n has the custom id `r<n>` and the body {"n":n}, n counted within the chunk."""
@@ -53,7 +54,7 @@ def make_chunk(
     index["length"] = [len(line) for line in lines]
     index["line"] = np.arange(ready.first_line + 1, ready.end_line + 1)
     segments = SegmentWriter(
-        blobs, ready, "att_1", settings or Runner(), Counted(has.count(1)), lambda: None
+        blobs, ready, attempt, settings or Runner(), Counted(has.count(1)), lambda: None
     )
     data = Lines(ready, b"".join(lines), index)
     return Chunk(ready, data, bytearray(has or bytes(count)), segments, Rates(), on_sent)

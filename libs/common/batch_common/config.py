@@ -144,6 +144,8 @@ class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     request_timeout_s: Seconds = 600.0
     # Tries of one request at an engine that answers 429 or 5xx, or not at all.
     request_attempts: Positive = 5
+    # An engine that answers nothing for so long, not even whether it lives, is started again.
+    engine_silence_s: Seconds = 60.0
     # An engine may take this long to load its model (or to download it).
     start_timeout_s: Seconds = 1800.0
     # Results are saved this often,

@@ -181,8 +181,11 @@ class RunnerState(msgspec.Struct, frozen=True, kw_only=True):
     runner: str
     engine: str
     models: tuple[ModelState, ...]
-    # starting: the engine is not up yet. ready: takes chunks. draining: about to leave.
-    status: Literal["starting", "ready", "draining"]
+    # starting: the engine is not up yet. ready: takes chunks. draining: about to leave. down: the
+    # engine does not come up, and the runner holds no chunks until it does.
+    status: Literal["starting", "ready", "draining", "down"]
+    # Why it is not ready, in words fit for anybody; null: nothing to say.
+    reason: str | None = None
     window: int = 0
     in_flight: int = 0
     started_at: float = 0.0

@@ -1,7 +1,7 @@
 """A held chunk: its lines, what is still to be sent, what came back."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 import msgspec
@@ -39,7 +39,11 @@ class Ending(Enum):
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
-    """One line as it is sent. `attempt` counts from 1; `deaths`: engines that died meanwhile."""
+    """One line as it is sent.
+
+    attempt: counts from 1
+    deaths: engines that died while it was in flight; alone: those it had to itself
+    """
 
     chunk: "Chunk"
     position: int
@@ -47,6 +51,12 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     body: bytes
     attempt: int = 1
     deaths: int = 0
+    alone: int = 0
+
+    @property
+    def line(self) -> int:
+        """Its position in the planned input."""
+        return self.chunk.ready.first_line + self.position
 
 
 class Lines:
@@ -106,9 +116,12 @@ class Chunk:
         `on_sent` is called once, when the last line has been taken.
         """
         self.ready = ready
+        self.attempt = segments.attempt
         self.segments = segments
         self.lost = False
         self.closed = False
+        # Of engines with requests of this chunk in flight, over all attempts.
+        self.deaths = 0
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._lines = lines
         self._has = has
@@ -126,6 +139,20 @@ class Chunk:
         if position is None:
             self._sent()
             return None
+        return self._request(position)
+
+    def take_lines(self, lines: Iterable[int]) -> list[Request]:
+        """The requests of these lines of the planned input, as far as they have no result yet.
+
+        `take` does not give them any more.
+        """
+        ours = (line - self.ready.first_line for line in lines)
+        wanted = [at for at in ours if 0 <= at < len(self._has) and not self._has[at]]
+        taken = set(wanted)
+        self._unsent = iter([at for at in self._unsent if at not in taken])
+        return [each for at in wanted if (each := self._request(at)) is not None]
+
+    def _request(self, position: int) -> Request | None:
         try:
             return self._lines.request(self, position)
         except PlanDamagedError as error:
@@ -148,9 +175,8 @@ class Chunk:
         self._left -= 1
         usage = result.usage
         self._rates.add(usage.input_tokens + usage.output_tokens if usage else 0)
-        line = self.ready.first_line + position
         data = encode_result(self._result_line(request, result))
-        self.segments.add(Record(line, result.succeeded, data, usage))
+        self.segments.add(Record(request.line, result.succeeded, data, usage))
         self._end_if_finished()
 
     def _result_line(self, request: Request, result: Result) -> ResultLine:

@@ -76,10 +76,12 @@ class Hold:
         self._claim = Claim(bench.bus, ready, self._attempt, bench.runner)
         self._keep_alive = KeepAlive(delivery, bench.settings.ack_wait_s)
         self._chunk: Chunk | None = None
+        self._hands_back = False
         self._began = time.monotonic()
 
     def drain(self) -> None:
-        """The requests in flight have had their time; save what is there and hand it back."""
+        """Abandon what is in flight, save what is there and hand it back."""
+        self._hands_back = True
         self._end(Ending.DRAINED)
 
     async def run(self) -> None:
@@ -98,6 +100,8 @@ class Hold:
 
     async def _outcome(self, side: Tasks) -> Outcome | None:
         """None: nothing is to be settled."""
+        if self._hands_back:
+            return Again(0)
         try:
             match await self._claim.begin(self._bench.leaving):
                 case "go":
@@ -120,7 +124,7 @@ class Hold:
         chunk = self._chunk = await self._load(earlier)
         saving = side.spawn("segments", chunk.segments.run())
         side.spawn("claims", self._claim.keep(chunk, self._bench.settings.claim_s))
-        ending = await self._feed(chunk)
+        ending = await self._feed(chunk, earlier)
         chunk.segments.close()
         await saving
         outcome = await self._let_go(chunk, ending, earlier)
@@ -138,15 +142,15 @@ class Hold:
         )
         return Chunk(ready, lines, earlier.has, segments, self._rates, self._on_sent)
 
-    async def _feed(self, chunk: Chunk) -> Ending:
+    async def _feed(self, chunk: Chunk, earlier: Earlier) -> Ending:
         window = self._bench.window
         try:
             if self._keep_alive.is_expired:  # while it was claimed or loaded
                 chunk.end(Ending.LOST)
-            elif self._bench.leaving.is_set():
+            elif self._hands_back or self._bench.leaving.is_set():
                 chunk.end(Ending.DRAINED)
             elif self._bench.engine.supports(self.ready.endpoint):
-                window.add(chunk)
+                window.add(chunk, earlier.suspects)
             else:
                 await self._refuse(chunk)
             return await chunk.ended

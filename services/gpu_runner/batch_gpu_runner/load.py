@@ -9,6 +9,7 @@ from batch_common.formats.plan import read_index, record_range
 from batch_common.logs import get_log
 from batch_gpu_runner.chunk import Lines
 from batch_gpu_runner.segments import Counted, Merge, read_segment
+from batch_gpu_runner.suspect_record import SuspectRecord, read_record
 
 log = get_log(__name__)
 
@@ -18,11 +19,13 @@ class Earlier(msgspec.Struct, frozen=True):
 
     keys: their segments, in the order in which results count
     has: a byte for each line, 1 where there is a result
+    suspects: what they knew of requests that may have killed the engine; None: nothing
     """
 
     keys: tuple[str, ...]
     has: bytearray
     counted: Counted
+    suspects: SuspectRecord | None = None
 
 
 async def load_lines(blobs: BlobStore, ready: ChunkReady) -> Lines:
@@ -39,7 +42,8 @@ async def find_earlier(blobs: BlobStore, ready: ChunkReady) -> Earlier:
     found: list[str] = []
     completed = failed = 0
     # Attempts sort by the time they began, segments by their number: one order for everybody.
-    for key in sorted(info.key for info in await blobs.list(ready.prefix)):
+    listed = sorted(info.key for info in await blobs.list(ready.prefix))
+    for key in listed:
         if not keys.is_segment(key):
             continue
         try:
@@ -51,4 +55,5 @@ async def find_earlier(blobs: BlobStore, ready: ChunkReady) -> Earlier:
         succeeded = sum(record.succeeded for record in winners)
         completed += succeeded
         failed += len(winners) - succeeded
-    return Earlier(tuple(found), merge.has, Counted(completed, failed))
+    suspects = await read_record(blobs, listed)
+    return Earlier(tuple(found), merge.has, Counted(completed, failed), suspects)

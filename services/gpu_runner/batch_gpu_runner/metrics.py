@@ -30,7 +30,13 @@ FLUSH_SECONDS: Final = Histogram(
     "vllm_batch_runner_flush_seconds", "Time to make one segment durable"
 )
 ENGINE_RESTARTS: Final = Counter(
-    "vllm_batch_runner_engine_restarts", "Times the engine died and was started again"
+    "vllm_batch_runner_engine_restarts", "Tries to start an engine again that died"
+)
+ENGINE_UP: Final = Gauge("vllm_batch_runner_engine_up", "1 while the engine serves")
+CONVICTED: Final = Counter(
+    "vllm_batch_runner_requests_convicted",
+    "Requests given up because the engine ended whenever it ran them, by error code",
+    ["model", "code"],
 )
 IN_FLIGHT: Final = Gauge("vllm_batch_runner_in_flight", "Requests at the engine")
 WINDOW: Final = Gauge("vllm_batch_runner_window", "Requests that may be at the engine")

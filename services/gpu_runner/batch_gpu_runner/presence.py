@@ -28,7 +28,7 @@ _EVERY_TICKS: Final = 5
 _EAGER_TICKS: Final = 15
 _WITHDRAW_S: Final = 2.0
 
-Status = Literal["starting", "ready", "draining"]
+Status = Literal["starting", "ready", "draining", "down"]
 
 
 def runner_id() -> str:
@@ -48,6 +48,7 @@ class Presence:
         self._kind = kind
         self._window: Window | None = None
         self._status: Status = "starting"
+        self._reason: str | None = None
         self._started_at = now()
         self._changed = asyncio.Event()
         self._left = False
@@ -59,11 +60,19 @@ class Presence:
         """From now on this window's load is shown."""
         self._window = window
 
-    def shows(self, status: Status) -> None:
-        """Announces a new status at once; nothing follows `draining`."""
+    def shows(self, status: Status, reason: str | None = None) -> None:
+        """Announces a new status at once; nothing follows `draining`. `reason` is for anybody."""
         if status != self._status != "draining":
-            self._status = status
+            self._status, self._reason = status, reason
             self._changed.set()
+
+    async def stay_down(self, reason: str) -> None:
+        """For a runner that ends for this reason: the entry outlives it for some seconds."""
+        self.shows("down", reason)
+        self._left = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WITHDRAW_S):
+                await self._announce()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -99,6 +108,7 @@ class Presence:
             engine=self._kind,
             models=tuple(self._model(name) for name in self._engine.models),
             status=self._status,
+            reason=self._reason,
             window=window.size if window else 0,
             in_flight=window.in_flight if window else 0,
             started_at=self._started_at,

@@ -16,6 +16,7 @@ from batch_gpu_runner.engines.base import Engine
 from batch_gpu_runner.hold import Bench, Hold
 from batch_gpu_runner.intake import Intake
 from batch_gpu_runner.presence import Presence, runner_id
+from batch_gpu_runner.pulse import Pulse
 from batch_gpu_runner.window import Window
 
 log = get_log(__name__)
@@ -36,8 +37,9 @@ class GpuRunner:
         self._blobs = blobs
         self._engine = engine
         self._settings = settings
-        self._life = EngineLife(engine)
         self._presence = Presence(bus, self.name, engine, kind)
+        self._pulse = Pulse(engine, settings.engine_silence_s, settings.request_timeout_s)
+        self._life = EngineLife(engine, self._pulse, self._presence, self._let_go)
         self._leaving = asyncio.Event()
         self._announcing: asyncio.Task[None]
         self._pulling: set[asyncio.Task[None]] = set()
@@ -56,19 +58,20 @@ class GpuRunner:
 
     async def _serve(self, stop: asyncio.Event, tasks: Tasks) -> None:
         """Until `stop`; then nothing is at the engine any more, and every chunk is on its way."""
-        window = Window(self._engine, self._settings, tasks)
-        window.resize(self._settings.window or self._engine.default_window)
-        watching = tasks.spawn("engine_life", self._life.watch(window, self._presence.shows))
+        window = Window(self._engine, self._blobs, self._settings, self._pulse, tasks)
+        watching = {
+            tasks.spawn("engine_life", self._life.watch(window)),
+            tasks.spawn("regrow", window.regrow()),
+        }
         bench = self._bench(window, stop)
         intakes = [self._intake(bench, model, tasks) for model in self._engine.models]
         self._pulling = {tasks.spawn("intake", intake.run()) for intake in intakes}
         self._presence.feeds(window)
-        self._presence.shows("ready")
         log.info("runner_ready", runner=self.name, models=self._engine.models, window=window.size)
         try:
             await stop.wait()
             await self._drain(window)
-            await cancel_all({watching})  # from here on the engine's end is our own wish
+            await cancel_all(watching)  # from here on the engine's end is our own wish
         finally:
             window.close()
 
@@ -88,6 +91,8 @@ class GpuRunner:
         def take(delivery: Delivery, ready: ChunkReady) -> None:
             rates = self._presence.rates_of(ready.model)
             hold = Hold(bench, delivery, ready, rates, lambda: intake.sent(ready.chunk))
+            if self._life.is_down:  # a fetch was under way
+                hold.drain()
             task = tasks.spawn("hold", hold.run())
             self._holds[task] = hold
             metrics.CHUNKS_HELD.set(len(self._holds))
@@ -106,6 +111,9 @@ class GpuRunner:
         self._leaving.set()
         self._presence.shows("draining")
         await window.drain(self._settings.drain_s)
+        self._let_go()
+
+    def _let_go(self) -> None:
         for hold in self._holds.values():
             hold.drain()
 

@@ -72,11 +72,11 @@ class SegmentWriter:
     ) -> None:
         """`saved`: what earlier attempts left. `on_saved` is called when there is room again."""
         self.saved = saved
+        self.attempt = attempt
         # This attempt's durable segments.
         self.keys: list[str] = []
         self._blobs = blobs
         self._ready = ready
-        self._attempt = attempt
         self._settings = settings
         self._on_saved = on_saved
         self._records: list[Record] = []
@@ -123,8 +123,8 @@ class SegmentWriter:
             self._enough.clear()
         if not records:
             return
-        key = keys.segment(self._ready.prefix, self._attempt, len(self.keys) + 1)
-        await self._put(key, encode_segment(Segment(self._ready.chunk, self._attempt, records)))
+        key = keys.segment(self._ready.prefix, self.attempt, len(self.keys) + 1)
+        await self._put(key, encode_segment(Segment(self._ready.chunk, self.attempt, records)))
         self._saving_bytes = 0
         self.keys.append(key)
         self._count(records)

@@ -6,53 +6,74 @@ a request cancels its worker, and another takes its place.
 
 import asyncio
 import random
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
 
+from batch_common.blobs import BlobStore
 from batch_common.config import Runner
+from batch_common.errors import BlobStoreFullError, BlobUnavailableError
 from batch_common.logs import get_log
 from batch_common.tasks import Tasks, wait_any
 from batch_gpu_runner import metrics
 from batch_gpu_runner.chunk import Chunk, Request
+from batch_gpu_runner.death import Death
 from batch_gpu_runner.engines.base import Engine, EngineConnectionError, EngineTimeoutError
 from batch_gpu_runner.feed import Feed
-from batch_gpu_runner.request import ENGINE_ERROR, Outcome, Policy, Result, decide, failed, pause_s
-from batch_gpu_runner.suspects import Suspects
+from batch_gpu_runner.memory import Memory
+from batch_gpu_runner.pulse import Pulse
+from batch_gpu_runner.request import Outcome, Policy, Result, decide
+from batch_gpu_runner.suspect_record import SuspectRecord, make_record, save_record, take_up
+from batch_gpu_runner.suspects import Convicted, Suspects
 
 log = get_log(__name__)
 
-# A dying engine drops its connections some seconds before the last of its processes is gone.
-_DEATH_NOTICE_S: Final = 4.0
-_WORDS: Final = 500
+# A connection that broke is not tried again sooner than this.
+_AWAY_S: Final = 4.0
+_RECORD_TRIES: Final = 3
+_RECORD_PAUSE_S: Final = 1.0
+_REGROW_S: Final = 10.0
+_SERVER_ERROR: Final = 500
 
 
 class Window:
     """`size` requests at most. Paused from the engine's death until `engine_up`."""
 
-    def __init__(self, engine: Engine, settings: Runner, tasks: Tasks) -> None:
-        # Requests answered so far, whatever the answer.
-        self.answered = 0
+    def __init__(
+        self, engine: Engine, blobs: BlobStore, settings: Runner, pulse: Pulse, tasks: Tasks
+    ) -> None:
         self.size = 0
         self._engine = engine
+        self._blobs = blobs
+        self._pulse = pulse
         self._timeout_s = settings.request_timeout_s
         self._policy = Policy(settings.request_attempts)
         self._tasks = tasks
         self._feed = Feed()
-        self._suspects = Suspects(settings.request_attempts)
+        self._memory = Memory(engine, settings.window or engine.default_window)
+        self._suspects = Suspects()
+        # Of the chunks held: their error lines may not be durable yet.
+        self._convicted: list[Convicted] = []
         self._workers: set[asyncio.Task[None]] = set()
         self._in_flight: dict[Request, asyncio.Task[Any]] = {}
-        # Their connection broke; whether the engine died of them shows soon.
+        # They got no answer that counts; whether the engine died of them shows soon.
         self._dropped: dict[Request, asyncio.Task[Any]] = {}
         self._more = asyncio.Event()
         self._quiet = asyncio.Event()
         self._paused = False
         self._leaving = False
         self._closed = False
+        self.resize(self._memory.size)
 
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether suspects of a death are tried apart from everything else."""
+        return self._suspects.on_trial
 
     def resize(self, size: int) -> None:
         """Takes effect at once upwards, and downwards as requests end."""
@@ -61,8 +82,12 @@ class Window:
         self._fill()
         self.wake()
 
-    def add(self, chunk: Chunk) -> None:
-        """Feeds its lines until it is dropped."""
+    def add(self, chunk: Chunk, record: SuspectRecord | None = None) -> None:
+        """Feeds its lines until it is dropped. `record`: what an earlier attempt suspected."""
+        if record is not None:
+            groups, convicted = take_up(chunk, record)
+            self._suspects.add(groups)
+            self._convicted += convicted
         self._feed.add(chunk)
         self.wake()
 
@@ -71,6 +96,7 @@ class Window:
         chunk.closed = True
         self._feed.drop(chunk)
         self._suspects.drop(chunk)
+        self._convicted = [each for each in self._convicted if each.request.chunk is not chunk]
         for request, worker in [*self._in_flight.items(), *self._dropped.items()]:
             if request.chunk is chunk:
                 worker.cancel()
@@ -80,23 +106,61 @@ class Window:
         """There may be something to send."""
         self._more.set()
 
-    def engine_died(self, why: str) -> None:
+    def engine_died(self, death: Death) -> None:
         """What was in flight is to be sent again: a dead engine's errors are no results."""
         self._paused = True
         lost = {**self._in_flight, **self._dropped}
         suspects = [request for request in lost if not request.chunk.closed]
-        convicted = self._suspects.engine_died(suspects)
+        self._memory.died(death, len(suspects), on_trial=self.is_on_trial)
+        convicted = self._suspects.engine_died(suspects, death)
         for worker in lost.values():
             worker.cancel()
         log.warning("requests_suspected", in_flight=len(suspects), convicted=convicted is not None)
         if convicted is not None:
-            message = f"the engine died whenever it ran this request: {why[:_WORDS]}"
-            convicted.chunk.add(convicted, failed(ENGINE_ERROR, message))
+            self._convict(convicted, death)
+        self.resize(self._memory.size)
+
+    def _convict(self, convicted: Convicted, death: Death) -> None:
+        chunk = convicted.request.chunk
+        metrics.CONVICTED.labels(chunk.ready.model, convicted.error.code).inc()
+        self._memory.convicted(death)
+        self._convicted.append(convicted)
+        chunk.add(convicted.request, Result(succeeded=False, error=convicted.error))
+
+    async def record_suspects(self) -> None:
+        """Before anything is tried again, so that no runner's end can lose what is known.
+
+        Only work is lost when the blob store stays away: the trial would begin anew.
+        """
+        known = [*self._suspects.chunks(), *(each.request.chunk for each in self._convicted)]
+        for chunk in dict.fromkeys(known):
+            record = make_record(chunk, self._suspects.of(chunk), self._convicted)
+            await self._record(chunk, record)
+
+    async def _record(self, chunk: Chunk, record: SuspectRecord) -> None:
+        for _ in range(_RECORD_TRIES):
+            try:
+                await save_record(self._blobs, chunk, record)
+                return
+            except (BlobUnavailableError, BlobStoreFullError) as error:
+                log.warning("suspects_not_recorded", chunk=chunk.ready.chunk, error=str(error))
+                await asyncio.sleep(_RECORD_PAUSE_S)
+
+    def start_failed(self, *, out_of_memory: bool) -> None:
+        """A new engine did not come up; it may be given less memory, or more again."""
+        self._memory.start_failed(out_of_memory=out_of_memory)
 
     def engine_up(self) -> None:
         """A new engine serves."""
         self._paused = False
         self.wake()
+
+    async def regrow(self) -> None:
+        """Until cancelled: takes back, little by little, what was given up for lack of memory."""
+        while True:
+            await asyncio.sleep(_REGROW_S)
+            if not self._paused and not self.is_on_trial and self._memory.passed(_REGROW_S):
+                self.resize(self._memory.size)
 
     async def drain(self, within_s: float) -> None:
         """Sends nothing more; returns when nothing is in flight or the time is up."""
@@ -143,31 +207,59 @@ class Window:
         return self._feed.take()
 
     def _take_suspect(self) -> Request | None:
-        request = self._suspects.take()
-        if request is None and not self._in_flight and not self._dropped:
+        idle = not self._in_flight and not self._dropped
+        request = self._suspects.take(idle=idle)
+        if request is None and idle:
             self._suspects.survived()
             self.wake()  # the next group, or everything, may be sent
             return self._take()
+        if idle:
+            self.wake()  # so may the others of the group
         return request
 
     async def _serve(self, request: Request, worker: asyncio.Task[Any]) -> None:
         """Sends one request and does what follows from the outcome."""
+        answers = self._pulse.answers
         self._in_flight[request] = worker
         try:
             outcome = await self._post(request)
         finally:
             del self._in_flight[request]
-            if self._leaving and not self._in_flight:
-                self._quiet.set()
-        if isinstance(outcome, EngineConnectionError):
-            await self._await_death_notice(request, worker)
+            if not self._in_flight:
+                self._fell_idle()
+        if isinstance(outcome, EngineTimeoutError):
+            if self._pulse.answers == answers:
+                await self._doubt(request, worker, self._pulse.until_answering())
+        elif isinstance(outcome, EngineConnectionError) or outcome.status >= _SERVER_ERROR:
+            await self._doubt(request, worker, self._pulse.until_serving())
         else:
-            self.answered += 1
+            self._pulse.heard()
+        await self._conclude(request, outcome)
+
+    def _fell_idle(self) -> None:
+        if self._leaving:
+            self._quiet.set()
+        if self.is_on_trial:
+            self.wake()
+
+    async def _doubt(
+        self, request: Request, worker: asyncio.Task[Any], clear: Coroutine[Any, Any, None]
+    ) -> None:
+        """Waits until it is clear that the engine lives on; cancelled when it turns out dead."""
+        self._dropped[request] = worker
+        try:
+            await clear
+        finally:
+            del self._dropped[request]
+
+    async def _conclude(self, request: Request, outcome: Outcome) -> None:
         decision = decide(outcome, request.attempt, self._policy)
         if isinstance(decision, Result):
             request.chunk.add(request, decision)
             return
-        pause = 0.0 if isinstance(outcome, EngineConnectionError) else jittered(decision.delay_s)
+        pause = jittered(decision.delay_s)
+        if isinstance(outcome, EngineConnectionError):
+            pause = max(_AWAY_S, pause)
         self._retry(request, pause)
         if decision.slows:
             await asyncio.sleep(pause)
@@ -179,15 +271,6 @@ class Window:
             )
         except (EngineConnectionError, EngineTimeoutError) as error:
             return error
-
-    async def _await_death_notice(self, request: Request, worker: asyncio.Task[Any]) -> None:
-        """Cancelled when the engine turns out to be dead; else the pause before a retry."""
-        self._dropped[request] = worker
-        try:
-            pause = pause_s(request.attempt, self._policy)
-            await asyncio.sleep(max(_DEATH_NOTICE_S, jittered(pause)))
-        finally:
-            del self._dropped[request]
 
     def _retry(self, request: Request, pause: float) -> None:
         if request.chunk.closed:

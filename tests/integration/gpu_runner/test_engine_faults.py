@@ -74,7 +74,7 @@ async def test_the_request_that_kills_the_engine_is_found_and_all_others_complet
     manifest = await scheduler.completed(one, within_s=50)
     assert (manifest.completed, manifest.failed) == (60, 1)
     [line] = await scheduler.lines(manifest.errors)
-    assert (line["custom_id"], line["error"]["code"]) == ("r20", "engine_error")
+    assert (line["custom_id"], line["error"]["code"]) == ("r20", "engine_crashed")
     assert "illegal memory access" in line["error"]["message"]
     assert (await scheduler.completed(two)).completed == 30
 

@@ -129,6 +129,20 @@ class Engine(Protocol):
         """
         ...
 
+    async def is_serving(self) -> bool | None:
+        """Whether it says, within some seconds, that it can answer requests.
+
+        None for an engine that we do not run: it is not ours to judge.
+        """
+        ...
+
+    def spare_memory(self, steps: int) -> None:
+        """From the next start on, take memory settings down by so many steps from those given.
+
+        0: as given. Nothing happens on engines that have no such settings.
+        """
+        ...
+
     def supports(self, endpoint: str) -> bool:
         """Whether the engine answers this endpoint. Final once `start()` has returned."""
         ...

@@ -25,6 +25,8 @@ from batch_gpu_runner.engines.process import EngineProcess, Launch
 from batch_gpu_runner.engines.settings import EngineSettings
 from batch_gpu_runner.engines.startup import why_not_served
 
+HEALTH_TIMEOUT_S = 5.0
+
 log = get_log(__name__)
 
 
@@ -39,6 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     window: requests in flight that suit it
     load_names: its gauges on /metrics; None when it has none
     advice: what to do when it does not start
+    spared: further arguments after so many steps down in memory; they override earlier ones
     """
 
     engine: str
@@ -49,6 +52,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     load_names: LoadNames | None
     advice: str
+    spared: Callable[[int], tuple[str, ...]] = lambda _: ()
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -67,6 +71,7 @@ class ManagedEngine:
         self._settings = settings
         self._files = engine_files(settings.state_dir, recipe.engine, recipe.models[0])
         self._endpoints = recipe.endpoints
+        self._steps = 0
         self._run: _Run | None = None
 
     @property
@@ -115,6 +120,17 @@ class ManagedEngine:
             return "it is not running"
         return await self._run.process.wait()
 
+    async def is_serving(self) -> bool:
+        if self._run is None:
+            return False
+        try:
+            return (await self._run.client.get("/health", HEALTH_TIMEOUT_S)).status == 200
+        except (EngineConnectionError, EngineTimeoutError):
+            return False
+
+    def spare_memory(self, steps: int) -> None:
+        self._steps = steps
+
     def supports(self, endpoint: str) -> bool:
         return endpoint in self._endpoints
 
@@ -143,7 +159,7 @@ class ManagedEngine:
 
     def _launch_of(self, socket: Path) -> Launch:
         return Launch(
-            command=self._recipe.command(socket),
+            command=self._recipe.command(socket) + self._recipe.spared(self._steps),
             environment=engine_environment(os.environ),
             output=self._files.output,
             lock=self._files.lock,

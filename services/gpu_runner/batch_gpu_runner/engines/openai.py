@@ -74,6 +74,12 @@ class OpenAIEngine:
         await asyncio.Event().wait()
         raise AssertionError("an event nobody sets")
 
+    async def is_serving(self) -> bool | None:
+        return None
+
+    def spare_memory(self, steps: int) -> None:
+        """It is configured elsewhere."""
+
     def supports(self, endpoint: str) -> bool:
         return endpoint in self._served
 

@@ -44,6 +44,15 @@ class SeveralEngines:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
+    async def is_serving(self) -> bool | None:
+        """All of them: the first that does not is started again with the others."""
+        said = await asyncio.gather(*(engine.is_serving() for engine in self._engines))
+        return all(each is not False for each in said)
+
+    def spare_memory(self, steps: int) -> None:
+        for engine in self._engines:
+            engine.spare_memory(steps)
+
     def supports(self, endpoint: str) -> bool:
         """Whether all of them do: a batch of one of the models must not depend on which."""
         return all(engine.supports(endpoint) for engine in self._engines)

@@ -15,6 +15,7 @@ from batch_gpu_runner.engines.managed import ManagedEngine, Recipe
 from batch_gpu_runner.engines.settings import EngineSettings, ModelSpec, check_option_name
 
 DEFAULT_MAX_SEQUENCES = 256  # vLLM's own default for max_num_seqs on most GPUs
+DEFAULT_SHARE = 0.92  # and for gpu_memory_utilization
 _PROBE_TIMEOUT_S = 60.0
 # Where it listens, for whom and under which names is ours to say.
 _OURS = frozenset({"host", "port", "uds", "model", "served-model-name", "api-key", "root-path"})
@@ -54,6 +55,7 @@ def vllm_engine(settings: EngineSettings, model: ModelSpec) -> ManagedEngine:
         window=vllm_window(settings.options),
         load_names=VLLM,
         advice=_ADVICE,
+        spared=lambda steps: spared_memory(settings.options, steps),
     )
     return ManagedEngine(recipe, settings)
 
@@ -104,7 +106,29 @@ def _argument(key: str, value: str) -> str:
 
 def vllm_window(options: dict[str, str]) -> int:
     """A quarter more than it computes at once, so that a finished sequence finds a successor."""
-    for key, value in options.items():
-        if key.replace("_", "-") == "max-num-seqs" and value.isdecimal():
-            return max(1, int(value) * 5 // 4)
-    return DEFAULT_MAX_SEQUENCES * 5 // 4
+    return max(1, _max_sequences(options) * 5 // 4)
+
+
+def spared_memory(options: dict[str, str], steps: int) -> tuple[str, ...]:
+    """Later arguments win, so these go behind those of the options. None for 0 steps."""
+    if not steps:
+        return ()
+    share = _share(options) * 0.95**steps
+    sequences = max(1, int(_max_sequences(options) * 0.75**steps))
+    return (f"--gpu-memory-utilization={share:.2f}", f"--max-num-seqs={sequences}")
+
+
+def _max_sequences(options: dict[str, str]) -> int:
+    given = _option(options, "max-num-seqs")
+    return int(given) if given.isdecimal() else DEFAULT_MAX_SEQUENCES
+
+
+def _share(options: dict[str, str]) -> float:
+    try:
+        return float(_option(options, "gpu-memory-utilization"))
+    except ValueError:
+        return DEFAULT_SHARE
+
+
+def _option(options: dict[str, str], name: str) -> str:
+    return next((v for key, v in options.items() if key.replace("_", "-") == name), "")
