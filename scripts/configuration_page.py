@@ -7,6 +7,7 @@ import argparse
 import ast
 import inspect
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from batch_common import config
-from batch_common.secret import ApiKeys, Secret
+from batch_common.secret import ApiKeys, Options, Secret
 
 PAGE = Path(__file__).parents[1] / "docs" / "CONFIGURATION.md"
 HEAD = """\
@@ -54,14 +55,21 @@ def _sections() -> Iterator[str]:
     yield _section("Top level", config.Config, skip_structs=True)
     for field in msgspec.structs.fields(config.Config):
         if _is_section(field.type):
-            yield _section(f"`{field.name}`", field.type)
+            yield _section(f"`{field.encode_name}`", field.type)
             for inner in msgspec.structs.fields(field.type):
                 if _is_section(inner.type):
-                    yield _section(f"`{field.name}.{inner.name}`", inner.type)
+                    yield _section(f"`{field.encode_name}.{inner.name}`", inner.type)
+                elif named := _named_section(inner.type):
+                    yield _section(f"`{field.encode_name}.{inner.name}.NAME`", named)
 
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _named_section(kind: Any) -> Any:
+    """Of a mapping of names to sections; None for every other type."""
+    return next(filter(_is_section, typing.get_args(kind)), None)
 
 
 def _section(title: str, kind: type[msgspec.Struct], *, skip_structs: bool = True) -> str:
@@ -69,7 +77,7 @@ def _section(title: str, kind: type[msgspec.Struct], *, skip_structs: bool = Tru
     rows = [
         f"| `{field.name}` | {_default(field)} | {comments.get(field.name, '')} |"
         for field in msgspec.structs.fields(kind)
-        if not (skip_structs and _is_section(field.type))
+        if not (skip_structs and (_is_section(field.type) or _named_section(field.type)))
     ]
     about = inspect.cleandoc(kind.__doc__ or "")
     head = ["", f"## {title}", "", about, "", "| key | default | |", "|---|---|---|"]
@@ -100,7 +108,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     value = field.default
     if field.default_factory is not msgspec.NODEFAULT:
         value = field.default_factory()  # type: ignore[misc]
-    if isinstance(value, Secret | ApiKeys):
+    if isinstance(value, Secret | ApiKeys | Options):
         value = value.reveal()
     if value in ("", (), {}):
         return ""

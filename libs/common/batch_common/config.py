@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from batch_common.completion_window import parse_windows
-from batch_common.secret import ApiKeys, Secret
+from batch_common.secret import ApiKeys, Options, Secret
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -187,18 +187,34 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeout_s: Seconds = 15.0
 
 
+class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A result handler of your own, under the name that `enabled` uses; see RESULT_HANDLERS.md."""
+
+    # MODULE:CLASS, or the entry point of an installed package; empty: the one of this name.
+    handler: str = ""
+    # Given to the class as keyword arguments.
+    options: Options = field(default_factory=lambda: Options({}))
+    # One call may take this long, in seconds.
+    limit_s: Seconds = 3600.0
+    # Batches that are handled at the same time.
+    parallel: Positive = 1
+
+
 class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where finished batches are delivered."""
 
-    # Of: webhook.
+    # Of: webhook, the names under custom, the entry points of installed packages.
     enabled: tuple[str, ...] = ()
     # Deliveries are tried again, with growing pauses, for this long.
     retry_for_s: Seconds = 72 * 3600.0
+    # Modules named under custom are looked for in this folder, too.
+    folder: str = ""
     webhook: Webhook = field(default_factory=Webhook)
+    custom: dict[str, CustomHandler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.enabled)) < len(self.enabled):
-            raise ValueError("sinks.enabled names a sink twice: name each one once")
+            raise ValueError("result_handlers.enabled names one twice: name each one once")
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -230,6 +246,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateway: Gateway = field(default_factory=Gateway)
     scheduler: Scheduler = field(default_factory=Scheduler)
     runner: Runner = field(default_factory=Runner)
-    sinks: Sinks = field(default_factory=Sinks)
+    sinks: Sinks = field(default_factory=Sinks, name="result_handlers")
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)

@@ -12,7 +12,7 @@ import yaml
 
 from batch_common.config import Config
 from batch_common.errors import ConfigError
-from batch_common.secret import ApiKeys, Secret
+from batch_common.secret import ApiKeys, Options, Secret
 
 _ENV_PREFIX = "VLLM_BATCH_"
 # `$${` stands for `${` itself.
@@ -118,7 +118,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         value = _scalar(name, text)
         if key:
             tree.setdefault(section, {})[key] = value
-        elif section in Config.__struct_fields__:
+        elif section in Config.__struct_encode_fields__:
             tree[section] = value
     return tree
 
@@ -153,6 +153,8 @@ def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
 def _decode(kind: type, value: Any) -> Any:
     if kind is ApiKeys:
         return _decode_keys(value)
+    if kind is Options:
+        return _decode_options(value)
     if kind is not Secret:
         raise NotImplementedError(kind)
     if not isinstance(value, str | int):
@@ -169,7 +171,13 @@ def _decode_keys(value: Any) -> ApiKeys:
     return ApiKeys(pairs)
 
 
+def _decode_options(value: Any) -> Options:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError("expected a mapping of option names to values")
+    return Options(value)
+
+
 def _reveal(value: Any) -> Any:
-    if isinstance(value, Secret | ApiKeys):
+    if isinstance(value, Secret | ApiKeys | Options):
         return value.reveal()
     raise NotImplementedError(type(value))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 
 @final
@@ -60,6 +60,28 @@ class ApiKeys:
 
     def __repr__(self) -> str:
         return f"ApiKeys({len(self._tenants)} keys)"
+
+
+@final
+class Options:
+    """Settings of somebody else's class, secrets among them: only their names are shown."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self._tree = dict(tree)
+
+    def reveal(self) -> dict[str, Any]:
+        return dict(self._tree)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and other._tree == self._tree
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._tree))
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(sorted(self._tree))})"
 
 
 def _digest(key: str) -> bytes:

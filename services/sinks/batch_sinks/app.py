@@ -2,15 +2,18 @@
 
 import asyncio
 
+from batch_common.blobs import open_blobs
 from batch_common.bus import Bus, connect_at_start
 from batch_common.config import Config
 from batch_common.config_file import data_dir
+from batch_common.database_clock import database_clock
 from batch_common.db import Database, open_database
 from batch_common.logs import get_log
 from batch_common.migrate import migrate
 from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_sinks.deliverer import Deliverer
+from batch_sinks.ended import EndedBatches
 from batch_sinks.registry import make_sinks
 from batch_sinks.sink import Sink
 from batch_sinks.wake import wake_on_events
@@ -22,14 +25,15 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     """Delivers until `stop`. Raises ConfigError, StartError."""
     sinks = make_sinks(config.sinks)
     if not sinks:
-        log.info("no_sink_enabled", setting="sinks.enabled")
+        log.info("no_sink_enabled", setting="result_handlers.enabled")
         await stop.wait()
         return
     database = open_database(config.database, data_dir(config))
     try:
         await migrate(database)
-        async with connect_at_start(config.nats, "sinks", stop) as bus:
-            await _serve(database, bus, sinks, config.sinks.retry_for_s, stop)
+        async with database_clock(database), connect_at_start(config.nats, "sinks", stop) as bus:
+            batches = EndedBatches(database, open_blobs(config.blobs, data_dir(config)))
+            await _serve(database, bus, sinks, batches, config.sinks.retry_for_s, stop)
     finally:
         for sink in sinks:
             await sink.close()
@@ -40,6 +44,7 @@ async def _serve(
     database: Database,
     bus: Bus,
     sinks: tuple[Sink, ...],
+    batches: EndedBatches,
     retry_for_s: float,
     stop: asyncio.Event,
 ) -> None:
@@ -47,7 +52,7 @@ async def _serve(
     async with Tasks(stop) as tasks:
         running = {tasks.spawn("relay", Relay(database, bus).run(stop))}
         for sink in sinks:
-            deliverer = Deliverer(database, sink, retry_for_s)
+            deliverer = Deliverer(database, sink, batches, retry_for_s)
             running |= {
                 tasks.spawn(f"sink {sink.name}", deliverer.run(stop)),
                 tasks.spawn(

@@ -7,9 +7,10 @@ from typing import Final
 from batch_common import clock
 from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.logs import bind_ids, get_log
-from batch_common.tasks import Tasks, repeat
+from batch_common.tasks import Tasks, cancel_all, repeat
 from batch_sinks.deliveries import Deliveries
-from batch_sinks.metrics import ATTEMPTS, PENDING
+from batch_sinks.ended import EndedBatches
+from batch_sinks.metrics import ATTEMPTS, PENDING, SECONDS
 from batch_sinks.retry import Retry, after_failure
 from batch_sinks.sink import DeliveryError, Item, Sink
 
@@ -17,23 +18,30 @@ log = get_log(__name__)
 
 _POLL_S: Final = 1.0
 _COUNT_S: Final = 10.0
-_SIDE_BY_SIDE: Final = 16
-# A claim outlives the longest attempt by this, for the row update that follows it.
+# A dead process's claims run out after this; while an attempt runs its claim is renewed.
+_CLAIM_S: Final = 30.0
+# A claim outlives a short attempt by this, for the row update that follows it.
 _SETTLE_S: Final = 5.0
+# When the service stops, attempts that run have this long to end.
+_DRAIN_S: Final = 20.0
 
 
 class Deliverer:
     """Rows are the truth: `wake` only says that a look is worth while."""
 
-    def __init__(self, database: Database, sink: Sink, retry_for_s: float) -> None:
+    def __init__(
+        self, database: Database, sink: Sink, batches: EndedBatches, retry_for_s: float
+    ) -> None:
         self._sink = sink
-        self._rows = Deliveries(database, sink.name, sink.limit_s + _SETTLE_S)
+        self._batches = batches
+        self._claim_s = min(sink.limit_s + _SETTLE_S, _CLAIM_S)
+        self._rows = Deliveries(database, sink.name, self._claim_s)
         self._retry_for_s = retry_for_s
         self._running: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; then attempts that run are waited for, since each has a limit."""
+        """Until `stop`; then attempts that run are waited for, up to a limit."""
         async with Tasks(stop) as tasks:
             counting = tasks.spawn(f"count {self._sink.name}", self._count(stop))
             await repeat(
@@ -44,10 +52,10 @@ class Deliverer:
                 every_s=_POLL_S,
                 catch=DATABASE_ERRORS,
             )
-            await asyncio.wait({counting, *self._running}, timeout=self._sink.limit_s + _SETTLE_S)
+            await asyncio.wait({counting, *self._running}, timeout=_DRAIN_S)
 
     async def _start_due(self, tasks: Tasks) -> bool:
-        free = _SIDE_BY_SIDE - len(self._running)
+        free = self._sink.side_by_side - len(self._running)
         if not free:
             return False
         items = await self._rows.claim(free)
@@ -63,28 +71,50 @@ class Deliverer:
 
     async def _attempt(self, item: Item) -> None:
         with bind_ids(sink=item.sink, batch_id=item.batch_id, attempt=item.attempt):
+            keeping = asyncio.create_task(self._keep_claim(item))
             try:
                 outcome = await self._deliver(item)
             except DATABASE_ERRORS as error:
                 # The claim runs out, and the same delivery is made again under the same ids.
                 log.warning("settle_failed", error=str(error), kind=type(error).__name__)
                 return
+            finally:
+                await cancel_all({keeping})
             ATTEMPTS.labels(item.sink, outcome).inc()
 
+    async def _keep_claim(self, item: Item) -> None:
+        """Else an attempt that takes long would be made a second time beside it."""
+        while True:
+            await asyncio.sleep(self._claim_s / 3)
+            try:
+                if not await self._rows.keep(item):
+                    log.warning("claim_lost")
+                    return
+            except DATABASE_ERRORS as error:
+                log.warning("claim_not_kept", error=str(error), kind=type(error).__name__)
+
     async def _deliver(self, item: Item) -> str:
-        if item.event_type not in self._sink.event_types:
-            await self._rows.skipped(item)
-            return "skipped"
         try:
             async with asyncio.timeout(self._sink.limit_s):
-                await self._sink.deliver(item)
+                wanted = await self._hand_over(item)
         except TimeoutError:
             return await self._settle_failure(item, f"not done within {self._sink.limit_s:g} s")
         except DeliveryError as error:
             return await self._settle_failure(item, str(error))
+        if not wanted:
+            await self._rows.skipped(item)
+            return "skipped"
         await self._rows.delivered(item)
         log.info("delivered", event_type=item.event_type)
         return "delivered"
+
+    async def _hand_over(self, item: Item) -> bool:
+        batch = await self._batches.find(item.batch_id)
+        if not batch.wants(item.sink) or not await self._sink.wants(item, batch):
+            return False
+        with SECONDS.labels(item.sink).time():
+            await self._sink.deliver(item, batch)
+        return True
 
     async def _settle_failure(self, item: Item, error: str) -> str:
         next_step = after_failure(

@@ -62,6 +62,20 @@ class Deliveries:
             )
             return _items(claimed.all())
 
+    async def keep(self, item: Item) -> bool:
+        """Prolongs the claim of an attempt that runs; False when another has taken the row."""
+        statement = (
+            update(deliveries)
+            .where(
+                *_row(item),
+                deliveries.c.state == DeliveryState.PENDING,
+                deliveries.c.attempts == item.attempt,
+            )
+            .values(claimed_until=clock.now() + self._claim_s)
+        )
+        async with self._database.write("delivery keep") as conn:
+            return (await conn.execute(statement)).rowcount == 1
+
     async def delivered(self, item: Item) -> bool:
         """True also when the claim ran out meanwhile: the receiver has it all the same."""
         async with self._database.write("delivery delivered") as conn:

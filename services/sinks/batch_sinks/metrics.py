@@ -1,6 +1,6 @@
 """What Prometheus sees of deliveries."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 ATTEMPTS = Counter(
     "vllm_batch_sinks_deliveries",
@@ -9,4 +9,10 @@ ATTEMPTS = Counter(
 )
 PENDING = Gauge(
     "vllm_batch_sinks_pending", "Deliveries that are not made yet, in all processes", ["sink"]
+)
+SECONDS = Histogram(
+    "vllm_batch_sinks_delivery_seconds",
+    "Time of one attempt at a delivery",
+    ["sink"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600),
 )

@@ -1,21 +1,38 @@
-"""The sinks there are, by the names that `sinks.enabled` uses."""
+"""The sinks that the configuration asks for, by the names that `result_handlers.enabled` uses."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from batch_common import config
 from batch_common.errors import ConfigError
+from batch_sinks.handler_sink import HandlerSink
+from batch_sinks.load import load_handler
 from batch_sinks.sink import Sink
 from batch_sinks.webhook import make_webhook
 
-SINKS: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {"webhook": make_webhook}
+BUILT_IN: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {"webhook": make_webhook}
+# Names stand in subjects, durable names and metric labels.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def make_sinks(settings: config.Sinks) -> tuple[Sink, ...]:
     """The enabled ones, in their order. Raises ConfigError. Needs a running event loop."""
-    if unknown := [name for name in settings.enabled if name not in SINKS]:
+    if taken := sorted(BUILT_IN.keys() & settings.custom.keys()):
         raise ConfigError(
-            f"sinks.enabled names {', '.join(map(repr, unknown))}, which is no sink: "
-            f"choose from {', '.join(sorted(SINKS))}"
+            f"result_handlers.custom.{taken[0]} has the name of a built-in one: give it another"
         )
-    return tuple(SINKS[name](settings) for name in settings.enabled)
+    return tuple(_make(name, settings) for name in settings.enabled)
+
+
+def _make(name: str, settings: config.Sinks) -> Sink:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"result_handlers.enabled names {name!r}: names are letters, digits, _ and -. A class "
+            "is named in result_handlers.custom.NAME.handler, and NAME is what is enabled"
+        )
+    if make := BUILT_IN.get(name):
+        return make(settings)
+    own = settings.custom.get(name, config.CustomHandler())
+    handler = load_handler(name, own, settings.folder, sorted(BUILT_IN))
+    return HandlerSink(name, handler, limit_s=own.limit_s, side_by_side=own.parallel)

@@ -1,10 +1,13 @@
 """What a sink is: one place that finished batches are delivered to."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from batch_common.errors import TransientError
+
+if TYPE_CHECKING:
+    from batch_sinks.ended import EndedBatch
 
 
 class DeliveryError(TransientError):
@@ -30,17 +33,20 @@ class Sink(Protocol):
 
     @property
     def name(self) -> str:
-        """As in `sinks.enabled`, in rows and in subjects: letters, digits, `_` and `-`."""
-
-    @property
-    def event_types(self) -> frozenset[str]:
-        """Terminal events of other types are skipped."""
+        """As in `result_handlers.enabled`, in rows and in subjects: letters, digits, `_`, `-`."""
 
     @property
     def limit_s(self) -> float:
-        """No attempt takes longer; a claim must outlive it."""
+        """No attempt takes longer."""
 
-    async def deliver(self, item: Item) -> None:
+    @property
+    def side_by_side(self) -> int:
+        """At most so many attempts run at once in a process."""
+
+    async def wants(self, item: Item, batch: "EndedBatch") -> bool:
+        """False: this batch is skipped, for good. Raises DeliveryError when it cannot say."""
+
+    async def deliver(self, item: Item, batch: "EndedBatch") -> None:
         """Returns once the receiver has it. Raises DeliveryError; the caller tries again."""
 
     async def close(self) -> None:

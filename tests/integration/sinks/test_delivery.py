@@ -11,10 +11,11 @@ from prometheus_client import REGISTRY
 from batch_common.bus import Bus
 from batch_common.events import BatchCompleted
 from batch_common.subjects import BATCHES
+from support.finished import ENDED
 from support.receiver import Receiver
 from support.wait import until
 
-from .conftest import ENDED, SECRET, EndBatch, FindRow, InState, Serve, on_sqlite
+from .conftest import SECRET, EndBatch, FindRow, InState, Serve, on_sqlite
 
 
 async def test_every_end_of_a_batch_arrives_once_as_openai_sends_it(

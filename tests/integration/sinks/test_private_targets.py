@@ -56,14 +56,14 @@ async def deliver(url: str, *, allow_private: bool, resolver: Resolver | None = 
     settings = Webhook(url=url, allow_private=allow_private, timeout_s=3)
     sink = WebhookSink(settings, resolver)
     try:
-        await sink.deliver(ITEM)
+        await sink.post(ITEM)
     finally:
         await sink.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
 async def test_the_machine_itself_is_refused(receiver: Receiver, host: str) -> None:
-    with pytest.raises(DeliveryError, match=r"sinks\.webhook\.allow_private"):
+    with pytest.raises(DeliveryError, match=r"result_handlers\.webhook\.allow_private"):
         await deliver(f"http://{host}:{receiver.port}/hook", allow_private=False)
     assert receiver.posts == []
 
@@ -103,9 +103,9 @@ async def test_a_name_that_changes_its_answer_gets_no_further(
     url = f"http://rebinding.example:{receiver.port}/hook"
     sink = WebhookSink(Webhook(url=url, timeout_s=3), resolver)
     with pytest.raises(DeliveryError, match="Cannot connect"):  # allowed, nobody listens there
-        await sink.deliver(ITEM)
+        await sink.post(ITEM)
     with pytest.raises(DeliveryError, match=r"address 127\.0\.0\.1 is private"):
-        await sink.deliver(ITEM)
+        await sink.post(ITEM)
     await sink.close()
     assert len(resolver.asked) == 2
     assert receiver.posts == []

@@ -49,7 +49,7 @@ def test_the_environment_is_over_the_file_and_overrides_are_over_both(tmp_path: 
         "VLLM_BATCH_GATEWAY__HOST": "localhost",
         "VLLM_BATCH_MODELS": "[a, b]",
         "VLLM_BATCH_DATA_DIR": "/data",
-        "VLLM_BATCH_SINKS__WEBHOOK": "{url: 'https://example.com'}",
+        "VLLM_BATCH_RESULT_HANDLERS__WEBHOOK": "{url: 'https://example.com'}",
     }
     config = load(tmp_path, "gateway: {port: 1, drain_s: 7}", environ, gateway={"port": 3})
     assert (config.gateway.port, config.gateway.host, config.gateway.drain_s) == (3, "localhost", 7)
@@ -94,7 +94,7 @@ def test_a_reference_to_nothing_names_the_variable(tmp_path: Path) -> None:
         ("gateway: {api_keys: {k: ''}}", "tenant"),
         ("gateway: {api_keys: [k]}", "mapping"),
         ("nats: {password: [a]}", "expected text"),
-        ("sinks: {enabled: [webhook, webhook]}", "twice"),
+        ("result_handlers: {enabled: [webhook, webhook]}", "twice"),
         ("- a\n", "mapping of sections"),
         ("a: [\n", "not valid YAML"),
     ],
@@ -135,7 +135,13 @@ FULL = {
     "blobs": {"url": "s3://b/p", "options": {"secret_access_key": "s3-password"}},
     "gateway": {"host": "0.0.0.0", "api_keys": {"sk-key-1": "tenant-1"}},  # noqa: S104
     "runner": {"api_key": "runner-key", "models": ["M=/path"], "options": {"x": "1"}},
-    "sinks": {"enabled": ["webhook"], "webhook": {"url": "https://h", "secret": "whsec_hidden"}},
+    "result_handlers": {
+        "enabled": ["webhook", "mine"],
+        "webhook": {"url": "https://h", "secret": "whsec_hidden"},
+        "custom": {
+            "mine": {"handler": "mine:Mine", "options": {"token": "option-password", "n": [1]}}
+        },
+    },
 }
 SECRETS = (
     "pg-password",
@@ -145,6 +151,7 @@ SECRETS = (
     "sk-key-1",
     "runner-key",
     "whsec_hidden",
+    "option-password",
 )
 
 

@@ -43,7 +43,9 @@ def test_public_addresses(address: str) -> None:
 
 def test_a_refusal_says_what_to_do() -> None:
     info = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.1.2.3", 443))
-    with pytest.raises(PrivateAddressError, match=r"10\.1\.2\.3.*sinks\.webhook\.allow_private"):
+    with pytest.raises(
+        PrivateAddressError, match=r"10\.1\.2\.3.*result_handlers\.webhook\.allow_private"
+    ):
         open_public_socket(info)
 
 

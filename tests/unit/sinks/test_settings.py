@@ -19,7 +19,7 @@ async def test_an_unknown_sink_is_named_with_the_choices() -> None:
 
 
 async def test_a_webhook_needs_a_url() -> None:
-    with pytest.raises(ConfigError, match=r"set sinks\.webhook\.url"):
+    with pytest.raises(ConfigError, match=r"set result_handlers\.webhook\.url"):
         make_sinks(Sinks(enabled=("webhook",)))
 
 

@@ -65,7 +65,7 @@ def test_openai_verifies_it(secret: str) -> None:
 
 @pytest.mark.parametrize("bad", ["whsec_", "whsec_not-base64", "whsec_YWJj\n", "whsec_YWI"])
 def test_a_secret_nobody_can_verify_is_refused_unseen(bad: str) -> None:
-    with pytest.raises(ConfigError, match=r"sinks\.webhook\.secret") as raised:
+    with pytest.raises(ConfigError, match=r"result_handlers\.webhook\.secret") as raised:
         signing_key(Secret(bad))
     assert bad not in str(raised.value) or bad == "whsec_"
 

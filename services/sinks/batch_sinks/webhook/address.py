@@ -25,7 +25,7 @@ def open_public_socket(address_info: Any) -> socket.socket:
         raise PrivateAddressError(
             errno.EACCES,
             f"the target's address {host} is private: to deliver within your own network, "
-            "set sinks.webhook.allow_private",
+            "set result_handlers.webhook.allow_private",
         )
     return socket.socket(family, kind, protocol)
 

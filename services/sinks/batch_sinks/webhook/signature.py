@@ -27,8 +27,8 @@ def signing_key(secret: Secret) -> bytes:
         key = b""
     if not key:
         raise ConfigError(
-            "sinks.webhook.secret is not padded standard base64 after whsec_: make one with "
-            "`echo whsec_$(openssl rand -base64 32)`"
+            "result_handlers.webhook.secret is not padded standard base64 after whsec_: make one "
+            "with `echo whsec_$(openssl rand -base64 32)`"
         )
     return key
 

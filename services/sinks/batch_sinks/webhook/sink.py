@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractResolver
 from batch_common import clock, config
 from batch_common.errors import ConfigError
 from batch_common.logs import get_log
+from batch_sinks.ended import EndedBatch
 from batch_sinks.sink import DeliveryError, Item
 from batch_sinks.webhook.address import open_public_socket
 from batch_sinks.webhook.body import encode_body
@@ -31,6 +32,7 @@ class WebhookSink:
     """Any 2xx is success; everything else, redirects among it, is a failed attempt."""
 
     name = "webhook"
+    side_by_side = 16
 
     def __init__(self, settings: config.Webhook, resolver: AbstractResolver | None = None) -> None:
         self._url = _target(settings.url)
@@ -39,7 +41,7 @@ class WebhookSink:
         self.event_types = frozenset(settings.events)
         self.limit_s = settings.timeout_s + _MARGIN_S
         if not self._key:
-            log.warning("webhooks_not_signed", setting="sinks.webhook.secret")
+            log.warning("webhooks_not_signed", setting="result_handlers.webhook.secret")
         self._client = aiohttp.ClientSession(
             # A connection for each: deliveries are rare, and idle ones die unnoticed.
             connector=aiohttp.TCPConnector(
@@ -52,7 +54,14 @@ class WebhookSink:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def deliver(self, item: Item) -> None:
+    async def wants(self, item: Item, batch: EndedBatch) -> bool:  # noqa: ARG002 - the protocol has it
+        return item.event_type in self.event_types
+
+    async def deliver(self, item: Item, batch: EndedBatch) -> None:  # noqa: ARG002 - as above
+        await self.post(item)
+
+    async def post(self, item: Item) -> None:
+        """Raises DeliveryError."""
         body = encode_body(item)
         try:
             async with self._client.post(
@@ -88,13 +97,15 @@ class WebhookSink:
 def _target(text: str) -> yarl.URL:
     """Its errors keep the URL to themselves: paths and queries of webhooks are often secret."""
     if not text:
-        raise ConfigError("the sink webhook is enabled without a target: set sinks.webhook.url")
+        raise ConfigError(
+            "the sink webhook is enabled without a target: set result_handlers.webhook.url"
+        )
     try:
         url = yarl.URL(text)
     except ValueError:
         url = yarl.URL()
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("sinks.webhook.url is not a URL of the form https://host/path")
+        raise ConfigError("result_handlers.webhook.url is not a URL of the form https://host/path")
     return url
 
 

@@ -1,0 +1,110 @@
+"""A batch that has ended, as the sinks see it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, select
+
+from batch_common.blobs import BlobStore
+from batch_common.db import Database
+from batch_common.formats.content import Part
+from batch_common.keys import plan_index, plan_input
+from batch_common.tables import batches, chunks
+from batch_sinks.handler import BatchMetadata, RequestCounts, TokenUsage
+from batch_sinks.planned import Range
+from batch_sinks.results import ChunkResults, Results
+from batch_sinks.sink import DeliveryError, Item
+
+# In a batch's metadata: the sinks it wants, by name, separated by commas.
+CHOICE: Final = "sinks"
+
+
+class EndedBatch:
+    """Its row is read already; its results when they are asked for."""
+
+    def __init__(self, database: Database, blobs: BlobStore, row: Row[Any]) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._row = row
+
+    @property
+    def has_file(self) -> bool:
+        return bool(self._row.output_file_id or self._row.error_file_id)
+
+    def wants(self, sink: str) -> bool:
+        """Whether the batch's metadata leave this sink in; without a choice all are."""
+        choice = (self._row.metadata or {}).get(CHOICE)
+        return choice is None or sink in {name.strip() for name in choice.split(",")}
+
+    def about(self, item: Item) -> BatchMetadata:
+        row = self._row
+        return BatchMetadata(
+            tenant=row.tenant,
+            status=row.status,
+            endpoint=row.endpoint,
+            model=row.model,
+            metadata=dict(row.metadata or {}),
+            request_counts=RequestCounts(
+                total=row.total, completed=row.completed, failed=row.failed
+            ),
+            usage=TokenUsage(
+                input_tokens=row.input_tokens,
+                cached_tokens=row.cached_tokens,
+                output_tokens=row.output_tokens,
+                reasoning_tokens=row.reasoning_tokens,
+            ),
+            input_file_id=row.input_file_id,
+            output_file_id=row.output_file_id,
+            error_file_id=row.error_file_id,
+            created_at=row.created_at,
+            ended_at=item.ended_at,
+            event_id=item.event_id,
+            event_type=item.event_type,
+            attempt=item.attempt,
+        )
+
+    async def results(self) -> Results:
+        """In commit order, as the API has them."""
+        statement = (
+            select(chunks)
+            .where(chunks.c.batch_id == self._row.id, chunks.c.commit_seq.is_not(None))
+            .order_by(chunks.c.commit_seq)
+        )
+        async with self._database.read() as conn:
+            rows: Sequence[Row[Any]] = (await conn.execute(statement)).all()
+        return Results(self._blobs, [self._chunk(row) for row in rows])
+
+    def _chunk(self, row: Row[Any]) -> ChunkResults:
+        batch = self._row
+        return ChunkResults(
+            output=_part(row.output_key, row.output_bytes),
+            errors=_part(row.error_key, row.error_bytes),
+            requests=Range(
+                input_key=plan_input(batch.id, batch.plan),
+                index_key=plan_index(batch.id, batch.plan),
+                first_line=row.first_line,
+                end_line=row.end_line,
+                first_byte=row.first_byte,
+                end_byte=row.end_byte,
+            ),
+        )
+
+
+class EndedBatches:
+    """Finds them."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    async def find(self, batch_id: str) -> EndedBatch:
+        """Raises DeliveryError for a batch whose row is gone."""
+        async with self._database.read() as conn:
+            row = (await conn.execute(select(batches).where(batches.c.id == batch_id))).first()
+        if row is None:
+            raise DeliveryError(f"the database has no batch {batch_id} any more")
+        return EndedBatch(self._database, self._blobs, row)
+
+
+def _part(key: str | None, size: int) -> Part | None:
+    return Part(key, size) if key and size else None
