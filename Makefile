@@ -1,4 +1,4 @@
-# make demo | test | test-all | chaos | bench | check | format | generated | clean
+# make demo | test | test-all | chaos | mutants | bench | check | format | generated | clean
 # Everything is installed into .venv; PYTHON chooses the interpreter it is made with.
 
 PYTHON ?= python3
@@ -7,9 +7,10 @@ INSTALLED := .venv/.installed
 SECONDS ?= 600
 SEED ?=
 DATABASE ?= sqlite
+ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos bench check format generated clean
+.PHONY: help demo test test-all chaos mutants bench check format generated clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -30,6 +31,10 @@ test-all: $(INSTALLED)
 ## make chaos     faults of every kind for SECONDS=600 [SEED=] [DATABASE=sqlite|postgres]; prints figures
 chaos: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --database $(DATABASE)
+
+## make mutants   deliberate bugs, each in a copy of the tree: every one must be caught [ONLY=word]
+mutants: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
 
 ## make bench     the figures of docs/BENCHMARKS.md, measured on this machine
 bench: $(INSTALLED)

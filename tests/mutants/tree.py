@@ -25,8 +25,10 @@ _PACKAGES: Final = (
     "services/sinks",
 )
 # A bug may make a test wait for ever: each test may take this long, in seconds, and a run that.
-_TEST_S: Final = 60
-_RUN_S: Final = 400
+_TEST_S: Final = 90
+_RUN_S: Final = 1800
+# Above this many tests two processes share them.
+_FEW: Final = 4
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -72,7 +74,13 @@ def run(tree: Path, tests: tuple[str, ...]) -> Verdict:
     path = os.pathsep.join(str(tree / package) for package in _PACKAGES)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout"]
     command += [str(_TEST_S), "--junitxml", str(report), "-o", "junit_family=xunit1", *tests]
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    if len(tests) > _FEW:
+        command += ["-n", "2", "--dist", "loadscope"]
+    environment = os.environ | {
+        "PYTHONPATH": path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_PROFILE": "verdict",
+    }
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, timeout=_RUN_S, check=False
