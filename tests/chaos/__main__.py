@@ -16,7 +16,7 @@ from chaos.report import summary
 from chaos.run import Settings, run_chaos
 
 # Of a run on both: the rest is on one server.
-_CLUSTER_SHARE = 0.25
+_CLUSTER_SHARE = 0.2
 # What a cluster is to be hit by besides its own losses; everything else strikes at one server.
 _BESIDE_CLUSTER = ("kill scheduler", "kill runner", "freeze runner", "kill gateway", "kill sinks")
 

@@ -70,7 +70,7 @@ class Report(msgspec.Struct, kw_only=True):
             "  peak memory         "
             + ", ".join(f"{role} {mib:.0f} MiB" for role, mib in self.peaks_mib.items()),
             f"  ended by themselves {len(self.ended)}",
-            *(f"    {what}" for what in self.ended),
+            *(f"    {count} x {what[:150]}" for what, count in Counter(self.ended).most_common()),
             f"  violations          {len(self.violations)}",
             *(f"    {what}" for what in self.violations[:50]),
         ]
