@@ -17,7 +17,7 @@ _ENDPOINTS: Final = (
 )
 _POISON: Final = ("POISON-CRASH", "POISON-OOM", "POISON-HANG")
 # How often each kind comes, out of their sum.
-_KINDS: Final = {
+BATCH_KINDS: Final = {
     "plain": 6,
     "several models": 3,
     "failing": 2,
@@ -117,7 +117,7 @@ def _asking(endpoint: str, prompt: str) -> dict[str, Any]:
 
 
 def plan_batches(
-    seed: int, seconds: float, requests_per_s: float, kinds: tuple[str, ...] = tuple(_KINDS)
+    seed: int, seconds: float, requests_per_s: float, kinds: tuple[str, ...] = tuple(BATCH_KINDS)
 ) -> tuple[BatchPlan, ...]:
     """Batches that together ask for about so many requests in a second."""
     rng = random.Random(f"batches of {seed}")
@@ -131,7 +131,7 @@ def plan_batches(
 
 
 def _draw(rng: random.Random, number: int, at_s: float, kinds: tuple[str, ...]) -> BatchPlan:
-    kind = rng.choices(kinds, [_KINDS[kind] for kind in kinds])[0]
+    kind = rng.choices(kinds, [BATCH_KINDS[kind] for kind in kinds])[0]
     lines = rng.randint(400, 600) if kind == "large" else rng.randint(1, 160)
     return BatchPlan(
         number=number,

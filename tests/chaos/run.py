@@ -29,7 +29,6 @@ from chaos.system import (
     WINDOW,
     Options,
     System,
-    features,
 )
 from chaos.traces import keep_traces
 from chaos.watcher import Watcher
@@ -45,7 +44,7 @@ _LOAD: Final = 0.45 * 2 * REQUESTS_PER_S
 # Strikes of each kind, where there is time; some do not fire.
 _EACH: Final = 5.8
 _LEAST_S: Final = 1.5
-_TRIES: Final = 2
+_TRIES: Final = 4
 _TOLD_S: Final = 40.0
 
 
@@ -63,10 +62,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
     requests_per_s: float = _LOAD
-
-    def kinds(self) -> list[str]:
-        """The kinds of faults that strike."""
-        return list(faults_for(features(self.database, self.nats), self.faults))
 
 
 class Run:

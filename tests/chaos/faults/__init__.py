@@ -32,3 +32,12 @@ def faults_for(features: Collection[str], kinds: Collection[str] = ()) -> dict[s
 def faults_of(feature: str) -> list[str]:
     """The kinds that need it."""
     return [kind for kind, fault in all_faults().items() if feature in fault.needs]
+
+
+def kinds_in(*modules: str) -> list[str]:
+    """Those that these modules of the package list."""
+    return [
+        fault.kind
+        for module in modules
+        for fault in importlib.import_module(f"{__name__}.{module}").FAULTS
+    ]
