@@ -35,7 +35,7 @@ class Partition(OnNetwork):
 
     def __init__(self, who: str) -> None:
         self.kind = f"partition {who}"
-        self.runners_hit = {"runner": 5, "everybody": 10}.get(who, 0)
+        self.runners_hit = {"runner": 3, "everybody": 5}.get(who, 0)
         self._who = who
 
     async def strike(self, system: System, rng: random.Random) -> int:
