@@ -21,7 +21,7 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "commit outbox claim", "publish batch.submitted", "commit outbox sent",
         ),
         "scheduler": (
-            "ack BATCHES", "put plan", "put plan/2", "commit batch start",
+            "ack BATCHES", "commit batch examine", "put plan", "put plan/2", "commit batch start",
             "publish batch.in_progress", "commit chunk release", "commit outbox claim",
             "publish chunk.ready", "commit outbox sent", "commit lease take",
             "commit claim take", "answer chunk.claim", "commit chunk settle", "ack RESULTS",
@@ -87,18 +87,24 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "key forgotten": {"gateway": ("commit idempotency sweep",)},
     "poison": {"runner": ("put chunk suspects",), "scheduler": ("delete chunk suspects",)},
+    "plan lost": {"scheduler": ("commit plan lost",)},
+    "receiver is slow": {"sinks": ("commit delivery keep",)},
     "receiver hesitates": {"sinks": ("commit delivery again",)},
     "receiver refuses": {
         "sinks": (
             "commit delivery failed", "commit outbox claim", "publish dead", "commit outbox sent",
         ),
     },
-    "first start": {"gateway": ("commit migrate",), "scheduler": ("commit migrate",)},
+    "first start": {
+        "gateway": ("commit migrate",),
+        "scheduler": ("commit migrate", "commit installation", "put installation"),
+    },
 }  # fmt: skip
 
 # Points that no run can reach, and why.
 EXEMPT: Final[dict[str, str]] = {
     "nak BATCHES": "events only wake; their handlers have nothing that could fail",
+    "delete installation": "nothing of ours deletes it; people do, when a database is gone",
 }
 
 

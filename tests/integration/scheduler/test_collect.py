@@ -60,11 +60,12 @@ async def test_at_no_moment_of_a_batchs_life_anything_needed_goes(
     await serving()
     batch = await house.ended(batch_id, within_s=60)
     assert batch.status == end
+    wanted = {"put plan after", "commit batch start after", "put chunk errors after"}
+    wanted |= {"put results before", "commit batch end after"}
+    await until(lambda: moments >= wanted, what="every moment")
     await collect(context, ALL)
     output, errors = await house.outcome(batch)
     assert sorted(output + errors) == sorted(ids)
-    wanted = {"put plan after", "commit batch start after", "put chunk errors after"}
-    assert moments >= wanted | {"put results before", "commit batch end after"}
 
 
 async def test_orphans_of_every_kind_go(house: House, context: Context, serving: Serving) -> None:
