@@ -58,6 +58,7 @@ _CONSTANTS: Final = {
         "batch_scheduler.sweep:GRACE_S": 3.0,
         "batch_scheduler.reconcile:_FRESH_S": 0.5,
         "batch_scheduler.validate:_STAND_BACK_S": 0.5,
+        "batch_scheduler.plans:EVERY_S": 0.5,
     },
     "runner": {
         "batch_gpu_runner.hold:_TROUBLE_S": 1.0,
@@ -213,6 +214,15 @@ class Rig:
     def _told(self, batch_id: str) -> list[Post]:
         return [p for p in self.receiver.posts if json.loads(p.body)["data"]["id"] == batch_id]
 
+    def calm(self) -> None:
+        """Receiver, engine, points and clocks as they were at first."""
+        self.refuse(0)
+        self.receiver.before_answer = lambda: asyncio.sleep(0)
+        self.engine_faults()
+        for control in self.controls.values():
+            control.disarm()
+            control.shift_time(0.0)
+
     def refuse(self, answers: int | None) -> None:
         """The receiver answers the next so many posts with 500; None: all of them."""
         left = [answers]
@@ -268,11 +278,20 @@ class Rig:
         plans = [key for key in self.objects("plans/") if key.split("/")[1] not in kept]
         return plans + self.objects("segment-")
 
+    def lose(self, prefix: str) -> None:
+        """Objects vanish from the blob store."""
+        for key in self.objects(prefix):
+            (self._objects / key).unlink()
+
     def objects(self, fragment: str) -> list[str]:
         """Keys in the blob store with this in them."""
-        folder = self.system.data / "blobs" / "objects"
-        keys = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        found = (path for path in self._objects.rglob("*") if path.is_file())
+        keys = (str(path.relative_to(self._objects)) for path in found)
         return [key for key in keys if fragment in key]
+
+    @property
+    def _objects(self) -> Path:
+        return self.system.data / "blobs" / "objects"
 
 
 def ids(count: int) -> list[str]:

@@ -100,8 +100,8 @@ async def first_start(folder: Path, case: Case) -> Outcome:
     async with rig(folder / str(case.side) / case.service, {case.service: fault}) as system:
         system.run = uuid.uuid4().hex
         try:
-            assert system.controls[case.service].fired(fault), "the point was not reached"
             await STORIES[case.story](system)
+            assert system.controls[case.service].fired(fault), "the point was not reached"
             await system.settled()
         except Exception as error:  # noqa: BLE001 - as above
             return Outcome(case, time.monotonic() - began, 1, repr(error))
@@ -133,12 +133,4 @@ async def _fires(rig: Rig, case: Case) -> bool:
         await STORIES[case.story](rig)
         return bool(control.fired(fault))
     finally:
-        _calm(rig)
-
-
-def _calm(rig: Rig) -> None:
-    rig.refuse(0)
-    rig.engine_faults()
-    for control in rig.controls.values():
-        control.disarm()
-        control.shift_time(0.0)
+        rig.calm()

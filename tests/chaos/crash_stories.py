@@ -3,6 +3,7 @@
 A story ends when all of it has ended well, whoever died meanwhile; it may be told again.
 """
 
+import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -11,7 +12,7 @@ import nats.js.errors
 
 from batch_common.subjects import BATCHES, CHUNKS, DEAD
 from chaos.control import PointFault
-from chaos.crash_rig import MODEL, PATIENCE_S, Rig, ids, lines
+from chaos.crash_rig import MODEL, PATIENCE_S, TERMINAL, Rig, ids, lines
 from support.requests import chat_line, jsonl
 from support.wait import until
 
@@ -20,6 +21,8 @@ Story = Callable[[Rig], Awaitable[None]]
 _LINES: Final = 10
 # Seconds between an upload's creation and the sweep of what it has left, and some.
 _UPLOAD_OVER_S: Final = 3 * 3600.0
+# Beyond a third of a delivery's claim, and below the limit of an attempt.
+_SLOW_S: Final = 1.7
 _KEY_OVER_S: Final = 25 * 3600.0
 
 
@@ -235,6 +238,24 @@ async def poison(rig: Rig) -> None:
     await rig.notified()
 
 
+async def plan_lost(rig: Rig) -> None:
+    """And its input: nobody can say what was asked, so the batch fails with what it has."""
+    rig.engine_faults(mode="hang")
+    file_id = await rig.upload(lines(_LINES))
+    batch_id = await rig.create(file_id)
+    await _until_claimed(rig, batch_id)
+    rig.lose(f"files/{file_id}")
+    rig.lose(f"plans/{batch_id}")
+    ended = await rig.until_batch(batch_id, lambda b: b["status"] in TERMINAL, "its end")
+    assert ended["status"] == "failed", ended
+    assert [error["code"] for error in ended["errors"]["data"]] == ["plan_lost"]
+
+
+async def receiver_is_slow(rig: Rig) -> None:
+    rig.receiver.before_answer = lambda: asyncio.sleep(_SLOW_S)
+    await plain(rig)
+
+
 async def receiver_hesitates(rig: Rig) -> None:
     rig.refuse(1)
     await plain(rig)
@@ -281,6 +302,8 @@ STORIES: Final[dict[str, Story]] = {
     "retried": retried,
     "key forgotten": key_forgotten,
     "poison": poison,
+    "plan lost": plan_lost,
+    "receiver is slow": receiver_is_slow,
     "receiver hesitates": receiver_hesitates,
     "receiver refuses": receiver_refuses,
     "first start": plain,

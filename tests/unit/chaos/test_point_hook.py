@@ -56,7 +56,8 @@ async def test_orders_change_while_the_process_runs(control: Control, hook: Poin
     assert hook.orders.clock_offset_s == -3600.0
     control.disarm(fault)
     await hook.reached("ack CHUNKS", "before")
-    assert len(control.fired()) == 2
+    assert len(control.fired(fault)) == 2
+    assert len(control.clock_steps()) == 1
 
 
 async def test_a_torn_put_leaves_no_object(
