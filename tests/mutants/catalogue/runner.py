@@ -11,6 +11,9 @@ _RESUMPTION: Final = (
     "tests/unit/gpu_runner/test_resumption.py::test_each_line_is_in_the_manifest_once"
 )
 _SEGMENTS: Final = "tests/unit/gpu_runner/test_segments.py"
+_SUSPECTS: Final = (
+    f"{_TESTS}/test_suspects_recorded.py::test_the_next_runner_goes_on_with_what_was_known"
+)
 
 MUTANTS: Final = (
     Mutant(
@@ -90,5 +93,19 @@ MUTANTS: Final = (
         old="if outcome is None or self._is_lost:",
         new="if outcome is None:",
         tests=(f"{_TESTS}/test_claims.py::test_a_zombie_settles_nothing",),
+    ),
+    Mutant(
+        name="poison suspects are not recorded",
+        file=f"{_RUNNER}/window.py",
+        old="            await self._record(chunk, record)\n",
+        new="            assert record.chunk\n",
+        tests=(_SUSPECTS,),
+    ),
+    Mutant(
+        name="the next runner begins the hunt for poison anew",
+        file=f"{_RUNNER}/load.py",
+        old="    suspects = await read_record(blobs, listed)\n",
+        new="    suspects = await read_record(blobs, [])\n",
+        tests=(_SUSPECTS,),
     ),
 )
