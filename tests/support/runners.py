@@ -12,6 +12,7 @@ import psutil
 
 from batch_common.config import Config, Runner
 from batch_common.presence import present
+from batch_gpu_runner import canary
 from batch_gpu_runner.app import run
 from support.nats_process import NatsProcess
 from support.wait import until
@@ -48,10 +49,14 @@ class Runners:
         return Running(task, stop)
 
     def served(self) -> list[str]:
-        """The prompts the engines answered, over all runners, in order; cut at 120 characters."""
+        """The prompts the engines answered, over all runners, in order; cut at 120 characters.
+
+        Without the small requests by which runners look whether an engine answers.
+        """
         if not self.log.exists():
             return []
-        return [json.loads(line)["prompt"] for line in self.log.read_text("utf-8").splitlines()]
+        prompts = [json.loads(line)["prompt"] for line in self.log.read_text("utf-8").splitlines()]
+        return [prompt for prompt in prompts if prompt != canary.PROMPT]
 
     async def served_each_once(self, count: int) -> None:
         """The engine's log is a moment late, so wait for the last lines; then none came twice."""
