@@ -36,11 +36,11 @@ from chaos.workload import Workload
 from support.receiver import Post, Receiver
 
 # Every batch has ended so long after the last fault, or after its window where that is later.
-SETTLED_S: Final = 60.0
+SETTLED_S: Final = 90.0
 # What each service may use; it has no part in what the batches hold.
 PEAK_MIB: Final = 300.0
-# Half of what the engines do when nothing is in their way.
-_LOAD: Final = 0.45 * 2 * REQUESTS_PER_S
+# A third of what the engines do when nothing is in their way.
+_LOAD: Final = 0.33 * 2 * REQUESTS_PER_S
 # Strikes of each kind, where there is time; some do not fire.
 _EACH: Final = 5.8
 _LEAST_S: Final = 1.5

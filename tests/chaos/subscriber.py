@@ -12,7 +12,7 @@ from nats.js.api import RawStreamMsg
 
 from batch_common.subjects import BATCHES
 
-_PAUSE_S = 0.3
+_PAUSE_S = 1.0
 
 
 class SeenEvent(msgspec.Struct, frozen=True):

@@ -301,7 +301,7 @@ def _quick_config(system: System) -> Config:
         scheduler=Scheduler(
             chunk_max_requests=100,
             chunk_first_requests=40,
-            chunk_target_s=3,
+            chunk_target_s=8,
             claim_ttl_s=3,
             lease_ttl_s=3,
             reconcile_s=1,
@@ -312,6 +312,7 @@ def _quick_config(system: System) -> Config:
             models=MODELS,
             window=WINDOW,
             request_timeout_s=20,
+            engine_silence_s=10,
             request_attempts=3,
             flush_s=FLUSH_S,
             claim_s=0.5,

@@ -7,9 +7,9 @@ from typing import Any
 
 from batch_common.state import BATCH_MOVES, TERMINAL, BatchStatus
 from chaos.client import Client
-from chaos.workload import Workload
+from chaos.workload import Accepted, Workload
 
-_EVERY_S = 0.4
+_EVERY_S = 0.7
 # Once they are there they stay.
 _FIXED = ("created_at", "in_progress_at", "cancelling_at", "expires_at", "metadata")
 
@@ -49,17 +49,29 @@ class Watcher:
             await asyncio.sleep(_EVERY_S)
 
     async def look(self) -> None:
-        """Once at each."""
+        """Once at each; the lists show most of them at a glance."""
+        seen: set[str] = set()
+        for client in self._clients.values():
+            listed = await client.try_once("GET", "/batches?limit=100")
+            if listed is None or listed.status_code != 200:
+                return  # the API is away; no use in asking more
+            for batch in listed.json()["data"]:
+                seen.add(batch["id"])
+                if batch["id"] not in self.ended_at:
+                    self._note(batch)
         for accepted in list(self._workload.accepted):
-            if accepted.batch_id not in self.ended_at:
-                client = self._clients[accepted.plan.key]
-                answer = await client.try_once("GET", f"/batches/{accepted.batch_id}")
-                if answer is None:
-                    return  # the API is away; no use in asking for the next
-                if answer.status_code == 200:
-                    self._note(answer.json())
-                else:
-                    self.complaints.append(f"{accepted.batch_id}: {answer.status_code} on GET")
+            if accepted.batch_id not in self.ended_at and accepted.batch_id not in seen:
+                await self._look_at(accepted)
+
+    async def _look_at(self, accepted: Accepted) -> None:
+        client = self._clients[accepted.plan.key]
+        answer = await client.try_once("GET", f"/batches/{accepted.batch_id}")
+        if answer is None:
+            return
+        if answer.status_code == 200:
+            self._note(answer.json())
+        else:
+            self.complaints.append(f"{accepted.batch_id}: {answer.status_code} on GET")
 
     def _note(self, seen: dict[str, Any]) -> None:
         before = self.batches.get(seen["id"])
