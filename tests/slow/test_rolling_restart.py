@@ -195,6 +195,7 @@ async def restarted_while(
     system: System, work: Callable[[asyncio.Event], Awaitable[Any]]
 ) -> tuple[Any, float]:
     """The first gateway is restarted once `work` has set its event; what `work` returned."""
+    await until(lambda: answers(system, "gateway-1"), what="the first gateway")
     begun = asyncio.Event()
     task = asyncio.ensure_future(work(begun))
     await asyncio.wait_for(begun.wait(), 20)

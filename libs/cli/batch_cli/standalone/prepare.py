@@ -10,8 +10,9 @@ from batch_cli.standalone.programs import nats_program, service_programs
 from batch_cli.standalone.report import Report
 from batch_cli.standalone.settings import Flags, effective, nats_port, write_settings
 from batch_cli.standalone.stack import Plan
-from batch_common.config import Config
+from batch_common.config import Config, Log
 from batch_common.config_file import data_dir, load_config
+from batch_common.logs import set_up_logs
 
 
 def read_config(file: str | None, flags: Flags) -> Config:
@@ -26,6 +27,8 @@ def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
     Raises ConfigError for a model or an option no engine can be started with, StartError for a
     folder or a port that somebody else has.
     """
+    # What the launcher has to say the report says; standard output is for `ready`.
+    set_up_logs(Log(level="warning"), "launcher")
     wanted_nats = nats_port(config.nats)
     folder = DataFolder(data_dir(config))
     _check_engine(config, folder)
