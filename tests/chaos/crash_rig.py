@@ -27,7 +27,7 @@ from support.wait import until
 MODEL: Final = MODELS[0]
 TERMINAL: Final = {"completed", "failed", "expired", "cancelled"}
 # Long enough for a restart, a lease, a claim and a redelivery, one after the other.
-PATIENCE_S: Final = 45.0
+PATIENCE_S: Final = 60.0
 _ROLES: Final = {
     "gateway": "gateway", "scheduler": "scheduler-1", "runner": "runner-1", "sinks": "sinks"
 }  # fmt: skip

@@ -59,21 +59,17 @@ class Pool:
 
         async def work() -> None:
             while waiting:
-                done.append(await self._run(waiting.pop()))
+                system, stack = self._rigs.pop()
+                done.append(await run_case(system, waiting.pop()))
+                self.outcomes.append(done[-1])
+                if done[-1].failure:
+                    await stack.aclose()
+                    await self._add()
+                else:
+                    self._rigs.append((system, stack))
 
         await asyncio.gather(*(work() for _ in self._rigs))
-        self.outcomes += done
         return done
-
-    async def _run(self, case: Case) -> Outcome:
-        system, stack = self._rigs.pop()
-        outcome = await run_case(system, case)
-        if outcome.failure:
-            await stack.aclose()
-            await self._add()
-        else:
-            self._rigs.insert(0, (system, stack))
-        return outcome
 
     async def _add(self) -> None:
         stack = AsyncExitStack()
@@ -90,6 +86,7 @@ class Pool:
             f"{sum(bool(one.failure) for one in self.outcomes)} went wrong; "
             f"{time.monotonic() - self._began:.0f} s; the slowest: "
             f"{slowest and f'{slowest.case} {slowest.seconds:.1f} s'}"
+            + "".join(f"\n  {one.case}: {one.failure}" for one in self.outcomes if one.failure)
         )
 
 
