@@ -90,8 +90,8 @@ def check_retryable(row: Row[Any]) -> None:
 def _why_nothing(row: Row[Any]) -> str:
     if row.status == BatchStatus.FAILED:
         return (
-            f"Batch '{row.id}' failed validation and none of its requests ran: correct the lines "
-            "that its errors name, and create a new batch."
+            f"Batch '{row.id}' failed, and no request of it can be told to have failed by itself: "
+            "see its errors, and create a new batch."
         )
     if row.in_progress_at is None:
         return (

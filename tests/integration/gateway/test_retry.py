@@ -159,7 +159,7 @@ async def test_what_has_nothing_to_retry(served: Any) -> None:
     await set_batch(served.database, unread["id"], status="cancelled", cancelled_at=1)
     for batch, words in (
         (answered, "all 2 requests"),
-        (failed, "failed validation"),
+        (failed, "see its errors"),
         (unread, "create a new batch with its input file file-x"),
     ):
         answer = await retry(served, batch["id"])
