@@ -65,11 +65,21 @@ class Bus:
         self._created: dict[str, str] = {}
         # Counts reconnections; whatever was read before may be from another store.
         self.epoch = 0
+        # Why the server has ended the connection for good; nothing here makes another one.
+        self.ended_by_server = ""
+        self._leaving = False
 
     def reconnected(self) -> None:
         """What was known of the streams may be of a store that is gone."""
         self.epoch += 1
         self._created.clear()
+
+    def closed(self) -> bool:
+        """nats-py has given the connection up. False: because we leave."""
+        if not self._leaving:
+            self.ended_by_server = str(self.client.last_error or "no reason given")
+            log.error("nats_connection_ended", error=self.ended_by_server)
+        return not self._leaving
 
     async def ensure_topology(self) -> None:
         """Makes streams and bucket where they are missing."""
@@ -179,6 +189,7 @@ class Bus:
 
     async def close(self) -> None:
         """The wire closes last: everything else has stopped by now."""
+        self._leaving = True
         # A connection that is broken already raises plain OSErrors here.
         with contextlib.suppress(nats.errors.Error, OSError):
             await self.client.flush(timeout=2)
@@ -205,8 +216,13 @@ def bus_errors(doing: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
+async def connect(
+    settings: Nats, name: str, on_end: Callable[[], None] = lambda: None
+) -> AsyncIterator[Bus]:
     """A connected bus whose streams exist; reconnects by itself, for ever.
+
+    `on_end` is called when the server ends the connection with an error: there is no reconnecting
+    after that (credentials that ran out while connected, for one).
 
     Raises BusUnavailableError when no server answers at first, StreamConflictError when an
     existing stream is in the way.
@@ -222,6 +238,10 @@ async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
 
     async def on_disconnect() -> None:
         log.warning("nats_disconnected")
+
+    async def on_closed() -> None:
+        if box and box[0].closed():
+            on_end()
 
     async def on_error(error: Exception) -> None:
         last[:] = [error]
@@ -242,6 +262,7 @@ async def connect(settings: Nats, name: str) -> AsyncIterator[Bus]:
                 reconnected_cb=on_reconnect,
                 disconnected_cb=on_disconnect,
                 error_cb=on_error,
+                closed_cb=on_closed,
                 **_credentials(settings),
             )
     except BusUnavailableError as error:
@@ -272,13 +293,15 @@ async def connect_at_start(
 ) -> AsyncIterator[Bus]:
     """`connect` for a service that starts beside its NATS server: tries again for `within_s`.
 
-    Raises StartError when no server answers until then, or `stop` is set first.
+    Raises StartError when no server answers until then, or `stop` is set first. Should the server
+    end the connection later, `stop` is set, and StartError raised at the end of the block: a
+    process that starts again connects again.
     """
     deadline = time.monotonic() + within_s
     async with contextlib.AsyncExitStack() as stack:
         while True:
             try:
-                bus = await stack.enter_async_context(connect(settings, name))
+                bus = await stack.enter_async_context(connect(settings, name, stop.set))
                 break
             except BusUnavailableError as error:
                 if stop.is_set() or time.monotonic() > deadline:
@@ -286,6 +309,11 @@ async def connect_at_start(
                 log.warning("nats_not_there_yet", error=str(error))
                 await wait_any(stop, timeout_s=1.0)
         yield bus
+        if bus.ended_by_server:
+            raise StartError(
+                f"the NATS server ended the connection: {bus.ended_by_server}. Check nats.user and "
+                "nats.password, or nats.credentials"
+            )
 
 
 def _credentials(settings: Nats) -> dict[str, Any]:

@@ -72,6 +72,21 @@ async def test_after_the_first_connect_reconnecting_never_ends(
     assert (await bus.stream_head(BATCHES)).messages == 0
 
 
+async def test_a_service_whose_connection_the_server_ends_leaves_to_start_again(
+    nats_process: NatsProcess,
+) -> None:
+    """nats-py never reconnects after such an end: the service would go on without NATS."""
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with connect_at_start(nats_process.settings, "test", stop) as bus:
+            bus.client._transport.write(b"NONSENSE\r\n")
+            await asyncio.wait_for(stop.wait(), 10)
+
+    with pytest.raises(StartError, match="Unknown Protocol Operation"):
+        await serve()
+
+
 async def test_two_kinds_of_credentials_are_one_too_many() -> None:
     with pytest.raises(ConfigError, match=r"nats\.credentials or nats\.user"):
         await connect(Nats(user="u", credentials="/x.creds"), "test").__aenter__()
