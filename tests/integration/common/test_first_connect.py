@@ -83,7 +83,7 @@ async def test_a_service_whose_connection_the_server_ends_leaves_to_start_again(
             bus.client._transport.write(b"NONSENSE\r\n")
             await asyncio.wait_for(stop.wait(), 10)
 
-    with pytest.raises(StartError, match="Unknown Protocol Operation"):
+    with pytest.raises(StartError, match="unknown protocol operation"):
         await serve()
 
 
