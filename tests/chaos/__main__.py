@@ -11,14 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos.faults import all_faults, faults_of
+from chaos.acts import acts
+from chaos.faults import all_faults
 from chaos.report import summary
 from chaos.run import Settings, run_chaos
-
-# Of a run on both: the rest is on one server.
-_CLUSTER_SHARE = 0.2
-# What a cluster is to be hit by besides its own losses; everything else strikes at one server.
-_BESIDE_CLUSTER = ("kill scheduler", "kill runner", "freeze runner", "kill gateway", "kill sinks")
 
 
 def main() -> int:
@@ -26,8 +22,17 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     seed = random.SystemRandom().getrandbits(31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}, files in {folder}", flush=True)
+    whole = Settings(
+        folder=folder,
+        seed=seed,
+        seconds=arguments.seconds,
+        database=arguments.database,
+        every_s=arguments.every,
+        faults=tuple(arguments.faults.split(",")) if arguments.faults else (),
+        batches=tuple(arguments.batches.split(",")) if arguments.batches else (),
+    )
     reports = []
-    for settings in _acts(arguments, seed, folder):
+    for settings in acts(whole, arguments.nats):
         reports.append(asyncio.run(run_chaos(settings)))
         print(reports[-1].text(), flush=True)
     print(summary(reports))
@@ -37,27 +42,6 @@ def main() -> int:
     if not arguments.keep:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
-
-
-def _acts(arguments: argparse.Namespace, seed: int, folder: Path) -> list[Settings]:
-    """One server and then three, each with a system of its own."""
-    share = {"single": 0.0, "cluster": 1.0, "both": _CLUSTER_SHARE}[arguments.nats]
-    chosen = tuple(arguments.faults.split(",")) if arguments.faults else ()
-    in_cluster = chosen or (*faults_of("cluster"), *_BESIDE_CLUSTER)
-    return [
-        Settings(
-            folder=folder / nats,
-            seed=seed,
-            seconds=arguments.seconds * part,
-            database=arguments.database,
-            nats=nats,
-            every_s=arguments.every,
-            faults=faults,
-            batches=tuple(arguments.batches.split(",")) if arguments.batches else (),
-        )
-        for nats, part, faults in (("single", 1 - share, chosen), ("cluster", share, in_cluster))
-        if part
-    ]
 
 
 def _arguments() -> argparse.Namespace:

@@ -29,6 +29,7 @@ from chaos.system import (
     WINDOW,
     Options,
     System,
+    features,
 )
 from chaos.traces import keep_traces
 from chaos.watcher import Watcher
@@ -72,10 +73,7 @@ class Run:
         self.system = system
         self.receiver = receiver
         self.faults = faults_for(system.features, settings.faults)
-        weights = {kind: fault.weight for kind, fault in self.faults.items()}
-        every_s = settings.every_s or settings.seconds / (_EACH * sum(weights.values()))
-        every_s = max(every_s, _LEAST_S)
-        self.schedule = plan_strikes(settings.seed, settings.seconds, weights, every_s)
+        self.schedule = schedule(settings)
         kinds = {"kinds": settings.batches} if settings.batches else {}
         plans = plan_batches(settings.seed, settings.seconds, settings.requests_per_s, **kinds)
         self.clients = {key: Client(system.url, key) for key in TENANTS}
@@ -280,6 +278,14 @@ class Run:
                 if served_at and asked_at:
                     found.append((max(served_at, asked_at) - strike.ended, strike.kind))
         return found
+
+
+def schedule(settings: Settings) -> tuple[Strike, ...]:
+    """What strikes when in such a run."""
+    faults = faults_for(features(settings.database, settings.nats), settings.faults)
+    weights = {kind: fault.weight for kind, fault in faults.items()}
+    every_s = settings.every_s or settings.seconds / (_EACH * sum(weights.values()))
+    return plan_strikes(settings.seed, settings.seconds, weights, max(every_s, _LEAST_S))
 
 
 async def run_chaos(settings: Settings) -> Report:

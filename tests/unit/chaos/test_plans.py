@@ -2,9 +2,14 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
+import pytest
+
+from chaos.acts import acts
 from chaos.batch_plan import plan_batches
-from chaos.faults import all_faults
+from chaos.faults import all_faults, faults_of
+from chaos.run import Settings, schedule
 from chaos.schedule import plan_strikes
 from chaos.watcher import contradictions
 
@@ -22,9 +27,15 @@ def test_every_kind_has_its_turns() -> None:
     assert abs(struck["a"] - struck["c"]) <= 1
 
 
-def test_ten_minutes_hold_two_hundred_faults_and_five_of_each_kind() -> None:
-    weights = {kind: fault.weight for kind, fault in all_faults().items()}
-    struck = Counter(strike.kind for strike in plan_strikes(1, 600, weights, 2.2))
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_ten_minutes_hold_two_hundred_faults_and_five_of_each_kind(
+    database: str, tmp_path: Path
+) -> None:
+    whole = Settings(folder=tmp_path, seed=1, seconds=600, database=database)
+    strikes = [strike for act in acts(whole, "both") for strike in schedule(act)]
+    struck = Counter(strike.kind for strike in strikes)
+    other = {"sqlite": "postgres", "postgres": "sqlite"}[database]
+    assert struck.keys() == all_faults().keys() - set(faults_of(other))
     assert struck.total() >= 200
     assert min(struck.values()) >= 5
 
