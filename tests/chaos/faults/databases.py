@@ -17,6 +17,8 @@ _OPEN: Final = (
     "AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
 )
 _WITHIN_S: Final = 3.0
+# One restart is over before the next: a database that is never there is another matter.
+_BREATH_S: Final = 2.0
 _LOCK: Final = """
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
@@ -31,7 +33,6 @@ class RestartPostgres(Fault):
     """Either way every connection breaks, and what is not committed is gone."""
 
     needs = frozenset({"postgres"})
-    weight = 2
     runners_hit = 1
 
     def __init__(self, how: str) -> None:
@@ -46,6 +47,7 @@ class RestartPostgres(Fault):
             await (server.kill() if self._kills else server.stop_at_once())
             await asyncio.sleep(rng.uniform(0, 3))
             await server.start_again()
+            await asyncio.sleep(_BREATH_S)
         return 1
 
 
