@@ -1,4 +1,4 @@
-"""Requests that kill the engine, fill its memory or hang it: an error line each, all others done."""
+"""Requests that kill the engine, fill its memory or hang it: an error line each, no other."""
 
 import asyncio
 import math
