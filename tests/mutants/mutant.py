@@ -15,7 +15,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     name: the bug, in a few words
     file: from the root of the repository
     old, new: exact text; `old` stands once in the file
-    tests: pytest node ids; each must fail, in one of its cases at least
+    tests: pytest node ids; each must fail (without parameters: in one of its cases at least)
     """
 
     name: str

@@ -96,12 +96,11 @@ def run(tree: Path, tests: tuple[str, ...]) -> Verdict:
 
 
 def _cases(report: Path) -> dict[str, set[bool]]:
-    """Of each test without its parameters, whether its cases failed."""
+    """Of each test, with its parameters and without, whether its cases failed."""
     found: dict[str, set[bool]] = defaultdict(set)
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest has just written it
-        name = (case.get("name") or "").partition("[")[0]
-        holder = (case.get("classname") or "").rpartition(".")[2]
+        name = case.get("name") or ""
         bad = case.find("failure") is not None or case.find("error") is not None
-        for node in (f"{case.get('file')}::{name}", f"{case.get('file')}::{holder}::{name}"):
-            found[node].add(bad)
+        for node in (name, name.partition("[")[0]):
+            found[f"{case.get('file')}::{node}"].add(bad)
     return found

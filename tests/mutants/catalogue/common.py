@@ -18,7 +18,7 @@ MUTANTS: Final = (
         file=f"{_COMMON}/db.py",
         old='("BEGIN", "BEGIN IMMEDIATE")',
         new='("BEGIN", "BEGIN DEFERRED")',
-        tests=(f"{_DATABASE}::test_two_processes_lose_no_update",),
+        tests=(f"{_DATABASE}::test_two_processes_lose_no_update[sqlite]",),
     ),
     Mutant(
         name="commit of a chunk without compare-and-set",
@@ -45,7 +45,7 @@ MUTANTS: Final = (
         new=".where(batches.c.id == batch_id)",
         tests=(
             f"{_STATES}::test_batches",
-            f"{_DATABASE}::test_of_many_that_move_a_batch_one_wins",
+            f"{_DATABASE}::test_of_many_that_move_a_batch_one_wins[sqlite]",
         ),
     ),
     Mutant(
@@ -57,21 +57,23 @@ MUTANTS: Final = (
             '[{"row": row.id, "created": "", "number": 0} for row in rows])\n'
             "        sent = await asyncio.gather("
         ),
-        tests=(f"{_RELAY}::test_what_could_not_be_sent_is_free_at_once",),
+        tests=(f"{_RELAY}::test_what_could_not_be_sent_is_free_at_once[sqlite]",),
     ),
     Mutant(
         name="outbox rows are claimed by two relays",
         file=f"{_COMMON}/relay.py",
         old=".values(claimed_until=now + _CLAIM_S)",
         new=".values(claimed_until=0.0)",
-        tests=(f"{_RELAY}::test_killed_between_publish_and_mark_the_stream_drops_the_repeat",),
+        tests=(
+            f"{_RELAY}::test_killed_between_publish_and_mark_the_stream_drops_the_repeat[sqlite]",
+        ),
     ),
     Mutant(
         name="events of a lost stream are not sent again",
         file=f"{_COMMON}/relay.py",
         old="or_(outbox.c.stream_created != head.created, outbox.c.seq > head.last_seq)",
         new="outbox.c.seq > head.last_seq + 1_000_000",
-        tests=(f"{_RELAY}::test_a_lost_store_gets_its_events_again",),
+        tests=(f"{_RELAY}::test_a_lost_store_gets_its_events_again[sqlite]",),
     ),
     Mutant(
         name="put without fsync",
@@ -92,7 +94,7 @@ MUTANTS: Final = (
         file=f"{_COMMON}/local_put.py",
         old="temporary = self._incoming / uuid.uuid4().hex",
         new="temporary = path",
-        tests=(f"{_BLOBS}::test_an_interrupted_put_leaves_what_was_there",),
+        tests=(f"{_BLOBS}::test_an_interrupted_put_leaves_what_was_there[folder]",),
     ),
     Mutant(
         name="settle on a wiped stream",

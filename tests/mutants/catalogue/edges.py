@@ -42,7 +42,7 @@ MUTANTS: Final = (
         tests=(
             (
                 "tests/integration/sinks/test_failures.py"
-                "::test_a_receiver_that_is_down_is_tried_until_it_is_up"
+                "::test_a_receiver_that_is_down_is_tried_until_it_is_up[sqlite]"
             ),
         ),
     ),
