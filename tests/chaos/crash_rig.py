@@ -73,7 +73,11 @@ _UNSETTLED: Final = {
     "pending deliveries": "SELECT count(*) FROM deliveries WHERE state = 'pending'",
     "released chunks": "SELECT count(*) FROM chunks WHERE state = 'released'",
     "unswept chunks": "SELECT count(*) FROM chunks WHERE swept_at IS NULL",
-    "spans": "SELECT count(*) FROM spans",
+    # A delivery that was given up can be taken up again, and needs the requests then.
+    "spans": (
+        "SELECT count(*) FROM spans "
+        "WHERE batch_id NOT IN (SELECT batch_id FROM deliveries WHERE state = 'failed')"
+    ),
 }
 
 
@@ -270,10 +274,11 @@ class Rig:
         )
 
     def _unneeded(self) -> list[str]:
-        """A batch with an error file keeps its plan: it may be asked to try those lines again."""
+        """A batch with an error file keeps its plan, for a retry; so do those given up above."""
         kept = self.column(
             "SELECT batches.id FROM batches JOIN files ON files.id = error_file_id "
-            "WHERE purged_at IS NULL"
+            "WHERE purged_at IS NULL "
+            "UNION SELECT batch_id FROM deliveries WHERE state = 'failed'"
         )
         plans = [key for key in self.objects("plans/") if key.split("/")[1] not in kept]
         return plans + self.objects("segment-")

@@ -219,7 +219,7 @@ async def retried(rig: Rig) -> None:
 
 
 async def key_forgotten(rig: Rig) -> None:
-    declared = {"filename": "a", "purpose": "batch", "bytes": 1, "mime_type": "text/plain"}
+    declared = {"filename": "a.jsonl", "purpose": "batch", "bytes": 1, "mime_type": "text/plain"}
     headers = {"idempotency-key": rig.run}
     answer = await rig.ask("POST", "/v1/uploads", json=declared, headers=headers)
     assert answer.status_code == 200, answer.text
