@@ -99,13 +99,13 @@ class Rig:
         for service, constants in _CONSTANTS.items():
             self.controls[service].set_constants(constants)
         self.run = ""
-        self._http = httpx.AsyncClient(
+        self.http = httpx.AsyncClient(
             base_url=self.system.url, headers={"authorization": "Bearer key-of-one"}, timeout=10
         )
         self._posts: list[Post] = []
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self.http.aclose()
 
     def pid(self, service: str) -> int | None:
         return self.system.processes[_ROLES[service]].pid
@@ -119,7 +119,7 @@ class Rig:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                answer = await self._http.request(method, path, **options)
+                answer = await self.http.request(method, path, **options)
             except httpx.TransportError as error:
                 said = repr(error)
             else:
