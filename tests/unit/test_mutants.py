@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
-from mutants.catalogue import MUTANTS
 
+from mutants.catalogue import MUTANTS
 from mutants.mutant import Mutant
 from mutants.tree import ROOT
 
