@@ -45,4 +45,7 @@ class OneBatch:
         try:
             await until(ended, within_s=within_s, what="the batch's end")
         finally:
-            await self._client.close()
+            await self.close()
+
+    async def close(self) -> None:
+        await self._client.close()

@@ -15,7 +15,6 @@ class LoseNode(Fault):
     """kill -9; the others elect. It comes back, and catches up, before the next one is lost."""
 
     needs = frozenset({"cluster"})
-    weight = 3
     runners_hit = 1
 
     def __init__(self, which: str) -> None:
@@ -28,7 +27,7 @@ class LoseNode(Fault):
         led, any_node = rng.choice(_LED), rng.choice(cluster.nodes)
         async with system.holding("nats"):
             node = await cluster.leader_of(led) if self._leader else any_node
-            return await lose(cluster, node, rng.uniform(2, 8))
+            return await lose(cluster, node, rng.uniform(1, 4))
 
 
 async def lose(cluster: NatsCluster, node: Node, for_s: float) -> int:
