@@ -27,7 +27,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    umount = ["umount", "-l", str(folder)]
+    subprocess.run(umount, check=True)
 
 
 def fill(folder: Path) -> Path:
