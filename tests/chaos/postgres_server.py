@@ -42,6 +42,11 @@ class PostgresServer:
         info.process.kill()
         await asyncio.to_thread(psutil.wait_procs, [info.process, *children], 10)
 
+    def processes(self) -> list[psutil.Process]:
+        """The postmaster's and those of its connections."""
+        postmaster = self._server.get_postmaster_info().process
+        return [postmaster, *postmaster.children(recursive=True)]
+
     async def start_again(self) -> None:
         """After either: crash recovery, at the same address."""
         await asyncio.to_thread(self._server.ensure_postgres_running)

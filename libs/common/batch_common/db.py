@@ -21,6 +21,9 @@ from batch_common.database_errors import database_errors
 from batch_common.errors import ConfigError, DatabaseUnavailableError
 
 _BUSY_TIMEOUT_S: Final = 30
+# A Postgres that hangs, or is behind a broken link, would be waited for without end.
+_CONNECT_S: Final = 10
+_ANSWER_S: Final = 30
 # After these a loop tries again: the database is away, or full, or one row makes trouble.
 DATABASE_ERRORS: Final = (DatabaseUnavailableError, DBAPIError, OSError)
 # A process that is suspended in mid-transaction lets go of its rows after this.
@@ -99,6 +102,7 @@ def open_database(settings: config.Database, data_dir: Path) -> Database:
                 url.set(drivername="postgresql+asyncpg"),
                 pool_size=settings.pool_size,
                 pool_pre_ping=True,
+                connect_args={"timeout": _CONNECT_S, "command_timeout": _ANSWER_S},
             )
             event.listen(engine.sync_engine, "connect", _end_idle_transactions)
             return Database(engine, engine)

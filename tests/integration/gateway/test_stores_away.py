@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from batch_common import db
 from batch_common.config import Blobs, Database
 from batch_common.secret import Secret
 from chaos.postgres_server import PostgresServer
@@ -74,6 +75,30 @@ async def test_the_database_is_away(serve: Any, postgres: PostgresServer) -> Non
     await until(back, what="the database's return")
     assert (await http.get(f"/v1/batches/{batch['id']}")).json() == batch
     assert not served.task.done()
+
+
+async def test_the_database_hangs(
+    serve: Any, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections stand, and nobody answers on them; a wait for the answer has its limit."""
+    monkeypatch.setattr(db, "_ANSWER_S", 2)
+    monkeypatch.setattr(db, "_CONNECT_S", 2)
+    served = await serve(database=Database(url=Secret(postgres.url)))
+    batch = await make_batch(served.http)
+    frozen = postgres.processes()
+    for process in frozen:
+        process.suspend()
+    try:
+        await assert_away(lambda: served.http.get(f"/v1/batches/{batch['id']}"))
+        await assert_away(lambda: served.http.post("/v1/batches", json=BATCH))
+    finally:
+        for process in frozen:
+            process.resume()
+
+    async def back() -> bool:
+        return (await served.http.get(f"/v1/batches/{batch['id']}")).json() == batch
+
+    await until(back, what="the database's return")
 
 
 async def test_the_blob_store_fails(served: Any) -> None:
