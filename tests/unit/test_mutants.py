@@ -25,3 +25,8 @@ def test_its_tests_are_there(mutant: Mutant) -> None:
 
 def test_no_two_have_one_name() -> None:
     assert [name for name, count in Counter(m.name for m in MUTANTS).items() if count > 1] == []
+
+
+def test_the_page_on_reliability_lists_each() -> None:
+    page = (ROOT / "docs" / "RELIABILITY.md").read_text("utf-8")
+    assert [m.name for m in MUTANTS if f"| {m.name} |" not in page] == []

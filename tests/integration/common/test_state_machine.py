@@ -87,7 +87,9 @@ async def two(folder: Path) -> AsyncIterator[tuple[Database, Database]]:
 
 @given(BATCH_WRITES)
 @examples(60)
-def test_batches(folder: Path, writes: list[tuple[bool, BatchStatus, BatchStatus, bool]]) -> None:
+def test_a_batch_moves_only_along_the_table(
+    folder: Path, writes: list[tuple[bool, BatchStatus, BatchStatus, bool]]
+) -> None:
     async def run() -> None:
         async with two(folder) as databases:
             await _batches(databases, writes)
@@ -135,7 +137,9 @@ async def _batches(
 
 @given(CHUNK_WRITES)
 @examples(30)
-def test_chunks(folder: Path, writes: list[tuple[bool, ChunkState, ChunkState, bool]]) -> None:
+def test_a_chunk_is_settled_once(
+    folder: Path, writes: list[tuple[bool, ChunkState, ChunkState, bool]]
+) -> None:
     async def run() -> None:
         async with two(folder) as databases:
             await _chunks(databases, writes)

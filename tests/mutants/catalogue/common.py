@@ -26,7 +26,7 @@ MUTANTS: Final = (
         old=".where(chunks.c.id == chunk_id, chunks.c.state == source)",
         new=".where(chunks.c.id == chunk_id)",
         tests=(
-            f"{_STATES}::test_chunks",
+            f"{_STATES}::test_a_chunk_is_settled_once",
             f"{_RIVALS}::test_of_two_that_commit_a_chunk_one_counts",
             f"{_RIVALS}::test_a_commit_that_comes_after_the_close_changes_nothing",
         ),
@@ -44,7 +44,7 @@ MUTANTS: Final = (
         old=".where(batches.c.id == batch_id, batches.c.status == source)",
         new=".where(batches.c.id == batch_id)",
         tests=(
-            f"{_STATES}::test_batches",
+            f"{_STATES}::test_a_batch_moves_only_along_the_table",
             f"{_DATABASE}::test_of_many_that_move_a_batch_one_wins[sqlite]",
         ),
     ),
