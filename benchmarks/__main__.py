@@ -4,9 +4,13 @@ import argparse
 
 from rich.console import Console
 
-from benchmarks import end_to_end, upload_memory
+from benchmarks import end_to_end, postgres_rows, upload_memory
 
-_ALL = {"upload_memory": upload_memory.main, "end_to_end": end_to_end.main}
+_ALL = {
+    "upload_memory": upload_memory.main,
+    "end_to_end": end_to_end.main,
+    "postgres_rows": postgres_rows.main,
+}
 
 
 def main() -> None:

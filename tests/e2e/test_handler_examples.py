@@ -4,11 +4,14 @@ import csv
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from chaos.postgres_server import PostgresServer
 from support import standalone as standing
 from support.command_line import vllm_batch
 from support.requests import chat_line, jsonl
@@ -31,16 +34,38 @@ def answers(tmp_path: Path) -> Path:
     return folder
 
 
+def settings_of(example: str) -> str:
+    """The configuration that the example's first lines show."""
+    return (EXAMPLES / example).read_text().split('"""')[1].split("\n\n")[1]
+
+
+@contextmanager
+def serving(folder: Path, settings: str) -> Iterator[standing.Standalone]:
+    config = folder / "config.yml"
+    config.write_text(settings)
+    with standing.standalone(folder / "data", "--config", str(config)) as running:
+        yield running
+
+
 @pytest.fixture
 def system(tmp_path: Path, answers: Path) -> Iterator[standing.Standalone]:
-    """With the settings from the example's first lines."""
-    settings = (EXAMPLES / "custom_handler.py").read_text().split('"""')[1].split("\n\n")[1]
-    lines = settings.replace("/srv/answers", str(answers))
-    lines = lines.replace("folder: examples ", f"folder: {EXAMPLES} ")
-    config = tmp_path / "config.yml"
-    config.write_text(lines)
-    with standing.standalone(tmp_path / "data", "--config", str(config)) as running:
-        yield running
+    settings = settings_of("custom_handler.py").replace("/srv/answers", str(answers))
+    with serving(tmp_path, settings.replace("folder: examples ", f"folder: {EXAMPLES} ")) as it:
+        yield it
+
+
+def run_example(name: str, system: standing.Standalone) -> list[str]:
+    """What it prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        env=dict(os.environ) | {"OPENAI_BASE_URL": system.url, "OPENAI_API_KEY": "none"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 async def test_a_custom_handler_writes_questions_and_answers(
@@ -86,3 +111,16 @@ def test_the_subscriber_in_node(
             assert node.stdout.readline() == f"{batch_id.stdout.strip()}: 7 results\n"
         finally:
             node.terminate()
+
+
+async def test_rows_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    postgres = PostgresServer()
+    await postgres.start()
+    monkeypatch.setenv("RESULTS_URL", postgres.url)
+    try:
+        with serving(tmp_path, settings_of("postgres_insert.py")) as system:
+            rows = run_example("postgres_insert.py", system)
+    finally:
+        await postgres.stop()
+    assert [row.partition(": ")[0] for row in rows] == ["question-0", "question-1", "question-2"]
+    assert all(row.partition(": ")[2] not in ("", "None") for row in rows)

@@ -187,6 +187,19 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeout_s: Seconds = 15.0
 
 
+class Postgres(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Results as rows of a table in a Postgres of your own."""
+
+    # postgresql://user:password@host/name
+    url: Secret = Secret("")
+    # With or without a schema in front; it is made where it is missing.
+    table: str = "batch_results"
+    # Rows of one transaction.
+    rows_at_once: Positive = 5_000
+    # One attempt may take this long, in seconds; the next goes on where it was.
+    limit_s: Seconds = 3600.0
+
+
 class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A result handler of your own, under the name that `enabled` uses; see RESULT_HANDLERS.md."""
 
@@ -203,13 +216,14 @@ class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where finished batches are delivered."""
 
-    # Of: webhook, the names under custom, the entry points of installed packages.
+    # Of: webhook, postgres, the names under custom, the entry points of installed packages.
     enabled: tuple[str, ...] = ()
     # Deliveries are tried again, with growing pauses, for this long.
     retry_for_s: Seconds = 72 * 3600.0
     # Modules named under custom are looked for in this folder, too.
     folder: str = ""
     webhook: Webhook = field(default_factory=Webhook)
+    postgres: Postgres = field(default_factory=Postgres)
     custom: dict[str, CustomHandler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -61,6 +61,8 @@ class HandlerSink:
         try:
             return await call.wait(on_cancel)
         except HandlerRaisedError as error:
+            if isinstance(error.__cause__, DeliveryError):
+                raise error.__cause__ from None
             log.warning("handler_raised", call=what, exc_info=error.__cause__)
             raise DeliveryError(f"the handler raised {error}") from error
         finally:

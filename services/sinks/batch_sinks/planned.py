@@ -1,6 +1,6 @@
 """The requests of one chunk, looked up by the results that answer them."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -9,8 +9,7 @@ from batch_common.blobs import BlobStore
 from batch_common.errors import BlobNotFoundError
 from batch_common.formats.plan import read_index, record_range
 from batch_common.formats.result import result_line
-
-_DECODE: Final = msgspec.json.Decoder().decode
+from batch_sinks.json_line import decode_line
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -42,8 +41,7 @@ class Planned:
             start, end = self._places[result_line(result_id)]
         except (KeyError, ValueError):
             return None
-        request: dict[str, Any] = _DECODE(self._data[start:end])
-        return request
+        return decode_line(self._data[start:end])
 
     async def _read(self) -> dict[int, tuple[int, int]]:
         lines = self._range

@@ -8,10 +8,14 @@ from batch_common import config
 from batch_common.errors import ConfigError
 from batch_sinks.handler_sink import HandlerSink
 from batch_sinks.load import load_handler
+from batch_sinks.postgres import make_postgres
 from batch_sinks.sink import Sink
 from batch_sinks.webhook import make_webhook
 
-BUILT_IN: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {"webhook": make_webhook}
+BUILT_IN: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {
+    "postgres": make_postgres,
+    "webhook": make_webhook,
+}
 # Names stand in subjects, durable names and metric labels.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -3,17 +3,16 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import msgspec
 
 from batch_common.blobs import BlobStore
 from batch_common.formats.content import Part
+from batch_sinks.json_line import decode_line
 from batch_sinks.planned import Planned, Range
 
 Result = dict[str, Any]
-
-_DECODE: Final = msgspec.json.Decoder().decode
 
 
 class CallEndedError(Exception):
@@ -134,7 +133,7 @@ async def read_lines(
 
 
 async def _result(line: bytes, planned: Planned) -> Result:
-    result: Result = _DECODE(line)
+    result: Result = decode_line(line)
     result["request"] = await planned.request(result["id"])
     return result
 
