@@ -1,15 +1,24 @@
 """Cancellation and expiry at every state."""
 
+import asyncio
+import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import pairwise
 
 import msgspec
 import pytest
 
-from batch_common import subjects
+from batch_common import crash_points, subjects
 from batch_common.bus import Bus
-from batch_common.state import BatchStatus, ChunkState, move_batch
+from batch_common.crash_points import Side
+from batch_common.keys import plan_prefix
+from batch_common.state import TERMINAL, BatchStatus, ChunkState, IllegalMoveError, move_batch
+from batch_scheduler.collect import collect
+from batch_scheduler.context import Context
 from support.fake_runner import FakeRunner
+from support.nats_process import NatsProcess
 from support.wait import until
 
 from .conftest import House, request_line
@@ -180,3 +189,146 @@ async def test_every_result_before_the_end_of_the_window_is_completed(
     await runner.finish(work, await runner.results(work.ready))
     await house.expire(batch_id)
     assert (await house.ended(batch_id)).status == BatchStatus.COMPLETED
+
+
+async def test_a_batch_is_cancelled_without_nats(
+    house: House, runner: FakeRunner, nats_process: NatsProcess
+) -> None:
+    """Messages cannot be withdrawn then; whoever finds one later is told to stop."""
+    batch_id = await half_done(house, runner)
+    await nats_process.stop()
+    await house.cancel(batch_id)
+    await check_partial(house, batch_id, BatchStatus.CANCELLED, "batch_cancelled")
+    await nats_process.start()
+    await until(lambda: runner.bus.epoch > 0, what="the reconnection")
+    if work := await runner.take():
+        assert await runner.claim(work) == "stop"
+
+
+async def test_cancelled_between_its_plan_and_its_start(
+    house: House, crash_hook: Callable[[crash_points.Hook], None]
+) -> None:
+    """Half-validated: the plan that nobody needs goes at once."""
+    planned, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(name: str, side: Side) -> None:
+        if (name, side) == ("put plan", Side.AFTER) and not planned.is_set():
+            planned.set()
+            await cancelled.wait()
+
+    crash_hook(wait)
+    house.start_scheduler()
+    batch_id = await house.submit_lines(request_line("a"))
+    await asyncio.wait_for(planned.wait(), 20)
+    await house.cancel(batch_id)
+    batch = await house.ended(batch_id)
+    cancelled.set()
+    assert (batch.status, batch.error_file_id) == (BatchStatus.CANCELLED, None)
+
+    async def clean() -> bool:
+        return not await house.blobs.list(plan_prefix(batch_id))
+
+    await until(clean, what="the plan's removal")
+    assert await house.batch(batch_id) == batch
+
+
+async def test_cancelled_while_its_files_are_made(
+    house: House, runner: FakeRunner, crash_hook: Callable[[crash_points.Hook], None]
+) -> None:
+    """Finalizing, with the output file's content written and its row not."""
+    writing, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(name: str, side: Side) -> None:
+        if (name, side) == ("put results", Side.AFTER) and not writing.is_set():
+            writing.set()
+            await cancelled.wait()
+
+    crash_hook(wait)
+    house.start_scheduler()
+    batch_id = await house.submit_lines(request_line("a"), request_line("bad"))
+    await runner.do(await runner.taken())
+    await asyncio.wait_for(writing.wait(), 20)
+    await house.cancel(batch_id)
+    cancelled.set()
+    batch = await house.ended(batch_id)
+    assert batch.status == BatchStatus.CANCELLED
+    assert await house.outcome(batch) == (["a"], ["bad"])
+
+
+async def test_a_zombies_manifest_after_the_expiry_is_not_taken(
+    house: House, runner: FakeRunner, context: Context
+) -> None:
+    """It goes on writing when its chunk is closed; what it leaves is collected."""
+    house.start_scheduler()
+    batch_id = await house.submit_lines(*(request_line(f"a{n}") for n in range(10)))
+    work = await runner.taken()
+    assert await runner.claim(work) == "go"
+    records = await runner.results(work.ready)
+    await runner.save(work, records[:3])
+    await house.expire(batch_id)
+    batch = await house.ended(batch_id)
+
+    async def swept() -> bool:
+        return all(c.swept_at for c in await house.chunks(batch_id))
+
+    await until(swept, what="the sweep")
+    before = {info.key for info in await house.blobs.list(work.ready.prefix)}
+    await runner.save(work, records[3:], 2)
+    await runner.publish(work, await runner.finish(work, records))
+
+    async def consumed() -> bool:
+        return (await runner.bus.stream_head(subjects.RESULTS)).messages == 0
+
+    await until(consumed, what="RESULTS to be empty")
+    assert await house.batch(batch_id) == batch
+    output, errors = await house.outcome(batch)
+    assert (len(output), len(errors)) == (3, 7)
+    await collect(context, float("inf"))
+    assert {info.key for info in await house.blobs.list(work.ready.prefix)} == before
+    assert await house.outcome(batch) == (output, errors)
+
+
+async def test_cancelled_when_it_has_begun_to_expire(house: House, runner: FakeRunner) -> None:
+    """Some lines expired, others were cancelled: each is listed once, with its own reason."""
+    slow = msgspec.structs.replace(house.config.scheduler, chunk_max_requests=5)
+    house.start_scheduler(scheduler=slow)
+    batch_id = await house.submit_lines(*map(request_line, LINES))
+    work = await runner.taken()
+    assert await runner.claim(work) == "go"
+    await house.expire(batch_id)
+
+    async def closing() -> bool:
+        return any(c.state == ChunkState.CLOSED for c in await house.chunks(batch_id))
+
+    await until(closing, what="the first closed chunk")
+    await house.cancel(batch_id)
+    batch = await house.ended(batch_id)
+    assert (batch.status, batch.output_file_id) == (BatchStatus.CANCELLED, None)
+    lines = await house.results(batch.error_file_id)
+    assert sorted(line["custom_id"] for line in lines) == sorted(LINES)
+    assert {line["error"]["code"] for line in lines} == {"batch_expired", "batch_cancelled"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_cancel_expiry_and_completion_race(
+    house: House, serving: Callable[..., Awaitable[FakeRunner]], seed: int
+) -> None:
+    """Whichever comes first, each line ends in exactly one file."""
+    rng = random.Random(seed)
+    house.start_scheduler()
+    await serving()
+    ids = [await house.submit_lines(*map(request_line, LINES)) for _ in range(4)]
+
+    async def meddle(batch_id: str) -> None:
+        await house.reached(batch_id, BatchStatus.IN_PROGRESS, *TERMINAL)
+        await asyncio.sleep(rng.uniform(0, 0.5))
+        for act in rng.sample([house.cancel, house.expire], rng.randint(1, 2)):
+            with suppress(AssertionError, IllegalMoveError):  # it has ended, or was moved just now
+                await act(batch_id)
+
+    await asyncio.gather(*map(meddle, ids))
+    for batch_id in ids:
+        batch = await house.ended(batch_id)
+        output, errors = await house.outcome(batch)
+        assert sorted(output + errors) == sorted(LINES), batch.status
+        assert batch.completed == len(output)
