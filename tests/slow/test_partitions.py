@@ -48,7 +48,7 @@ async def start_system(tmp_path: Path) -> AsyncIterator[StartSystem]:
         await system.stop_stores()
 
 
-@pytest.mark.parametrize("who", ["runner", "scheduler", "sinks", "everybody"])
+@pytest.mark.parametrize("who", ["runner", "scheduler", "everybody"])
 async def test_a_batch_survives_a_partition(start_system: StartSystem, who: str) -> None:
     system = await start_system()
     batch = OneBatch(system, LINES)
