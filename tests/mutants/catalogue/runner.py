@@ -96,9 +96,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="poison suspects are not recorded",
-        file=f"{_RUNNER}/window.py",
-        old="            await self._record(chunk, record)\n",
-        new="            assert record.chunk\n",
+        file=f"{_RUNNER}/suspect_record.py",
+        old="await blobs.put(keys.suspects(chunk.ready.prefix, chunk.attempt), ",
+        new="assert (blobs, chunk, ",
         tests=(_SUSPECTS,),
     ),
     Mutant(
