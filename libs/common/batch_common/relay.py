@@ -114,7 +114,11 @@ class Relay:
         now = clock.now()
         waiting = (
             select(outbox.c.id)
-            .where(outbox.c.sent_at.is_(None), outbox.c.claimed_until < now)
+            .where(
+                outbox.c.sent_at.is_(None),
+                # Of the future: claimed before the clock was set back.
+                or_(outbox.c.claimed_until < now, outbox.c.claimed_until > now + 2 * _CLAIM_S),
+            )
             .order_by(outbox.c.id)
             .limit(_PAGE)
         )

@@ -7,7 +7,7 @@ attempt carries the same ids, and the receiver drops the repeat.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common import clock
@@ -16,6 +16,7 @@ from batch_common.events import DeliveryFailed
 from batch_common.outbox import add_delivery_failed
 from batch_common.state import DELIVERY_MOVES, DeliveryState, IllegalMoveError
 from batch_common.tables import deliveries
+from batch_sinks.retry import LONGEST_PAUSE_S
 from batch_sinks.sink import Item
 
 # What a row keeps of an error; receivers' words can be long.
@@ -41,8 +42,7 @@ class Deliveries:
             .where(
                 deliveries.c.sink == self._sink,
                 deliveries.c.state == DeliveryState.PENDING,
-                deliveries.c.next_at <= now,
-                or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until < now),
+                *self._is_due(now),
             )
             .order_by(deliveries.c.next_at)
             .limit(limit)
@@ -61,6 +61,14 @@ class Deliveries:
                 .returning(*deliveries.c)
             )
             return _items(claimed.all())
+
+    def _is_due(self, now: float) -> tuple[ColumnElement[bool], ...]:
+        """What lies too far ahead was written before the clock was set back."""
+        at, until = deliveries.c.next_at, deliveries.c.claimed_until
+        return (
+            or_(at <= now, at > now + 2 * LONGEST_PAUSE_S),
+            or_(until.is_(None), until < now, until > now + 2 * self._claim_s),
+        )
 
     async def keep(self, item: Item) -> bool:
         """Prolongs the claim of an attempt that runs; False when another has taken the row."""

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 _FIRST_S: Final = 1.0
-_CAP_S: Final = 3600.0
+LONGEST_PAUSE_S: Final = 3600.0
 # A delay is between half and the whole of its step, so that many deliveries spread out.
 _JITTER: Final = 0.5
 
@@ -30,5 +30,5 @@ def after_failure(
     left_s = retry_for_s - age_s
     if left_s <= 0:
         return GiveUp()
-    step_s = min(_CAP_S, _FIRST_S * 2.0 ** min(attempt - 1, 32))
+    step_s = min(LONGEST_PAUSE_S, _FIRST_S * 2.0 ** min(attempt - 1, 32))
     return Retry(min(step_s * (1.0 - _JITTER * jitter), left_s))

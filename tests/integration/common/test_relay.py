@@ -147,6 +147,14 @@ async def test_killed_between_publish_and_mark_the_stream_drops_the_repeat(
     assert (await bus.stream_head(BATCHES)).messages == 1
 
 
+async def test_a_claim_from_the_future_is_void(database: Database, bus: Bus) -> None:
+    """The clock was an hour ahead when it was made; whoever made it may be dead."""
+    await submit(database)
+    await change(database, claimed_until=clock.now() + 3600)
+    await Relay(database, bus).send_page()
+    assert await unsent(database) == 0
+
+
 async def test_two_relays_share_the_work(database: Database, bus: Bus) -> None:
     await submit(database, 450)
     async with running(Relay(database, bus), Relay(database, bus)):

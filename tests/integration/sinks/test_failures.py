@@ -7,10 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from sqlalchemy import update
+
+from batch_common import clock
 from batch_common.bus import Bus
 from batch_common.config_file import dump_config
+from batch_common.db import Database
 from batch_common.events import DeliveryFailed, decode
 from batch_common.subjects import DEAD
+from batch_common.tables import deliveries
 from support.nats_process import NatsProcess
 from support.receiver import Post, Receiver
 from support.wait import until
@@ -174,6 +180,25 @@ async def test_killed_between_post_and_row_update_it_repeats_under_the_same_id(
     first, second = receiver.posts
     assert first.webhook_id == second.webhook_id
     assert first.body == second.body
+
+
+@pytest.mark.parametrize(
+    "ahead", [{"claimed_until": 3600.0}, {"next_at": 9000.0}], ids=["claim", "pause"]
+)
+async def test_what_a_clock_that_was_ahead_has_written_holds_nothing_up(
+    database: Database,
+    serve: Serve,
+    end_batch: EndBatch,
+    in_state: InState,
+    ahead: dict[str, float],
+) -> None:
+    """It was set back since, and whoever claimed the delivery may be dead."""
+    batch_id = await end_batch()
+    values = {name: clock.now() + by_s for name, by_s in ahead.items()}
+    async with database.write("in a test") as conn:
+        await conn.execute(update(deliveries).values(**values))
+    async with serve():
+        await until(in_state("delivered", batch_id), within_s=20)
 
 
 async def test_the_row_alone_is_enough(
