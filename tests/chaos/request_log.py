@@ -12,11 +12,18 @@ _MARK = re.compile(r"<(\d+-\d+)>")
 
 
 class Served(msgspec.Struct, frozen=True):
-    """times: Unix seconds of each good answer, sorted; by_answer: answer id → line's mark."""
+    """answers: Unix seconds and mark of each good answer, sorted; by_answer: answer id → mark.
 
-    times: list[float]
+    A mark is the custom_id of a line.
+    """
+
+    answers: list[tuple[float, str]]
     counted: Counter[str]
     by_answer: dict[str, str]
+
+    @property
+    def times(self) -> list[float]:
+        return [at for at, _ in self.answers]
 
     @property
     def repeated(self) -> int:
@@ -26,16 +33,16 @@ class Served(msgspec.Struct, frozen=True):
 
 def read_served(logs: Iterable[Path]) -> Served:
     """Only good answers count: what failed, on its own or by a fault, was not computed."""
-    times: list[float] = []
+    answers: list[tuple[float, str]] = []
     counted: Counter[str] = Counter()
     by_answer: dict[str, str] = {}
     for line in _lines(logs):
         mark = _MARK.search(line["prompt"])
         if mark is not None and line["status"] == 200 and "fault" not in line:
-            times.append(line["time"])
+            answers.append((line["time"], mark[1]))
             counted[mark[1]] += 1
             by_answer[line["id"]] = mark[1]
-    return Served(sorted(times), counted, by_answer)
+    return Served(sorted(answers), counted, by_answer)
 
 
 def _lines(logs: Iterable[Path]) -> Iterable[dict]:
