@@ -193,3 +193,24 @@ async def test_a_lease_has_one_holder_at_a_time(world: World) -> None:
 
 def _lease(world: World, name: str) -> Lease:
     return Lease(world.database, name, 60.0, Reach(world.streams, 60.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_a_batch_cut_short_keeps_results_and_lists_each_other_line_once(
+    world: World, hands: Clock, how: str
+) -> None:
+    """One chunk is half saved, one waits, the rest was never released."""
+    batch_id, attempt = await in_hand(world)
+    await attempt.save(1)
+    if how == "cancelled":
+        await world.cancel(batch_id)
+    else:
+        await world.expire(batch_id)
+    hands.forward(CLAIM_S + 1)
+    context = world.schedulers[0].context
+    while await close(context):
+        pass
+    await finalise(context)
+    await Checker(world).check()
+    batch = await world.batch(batch_id)
+    assert (batch.status, batch.completed, batch.failed) == (how, 1, 0)

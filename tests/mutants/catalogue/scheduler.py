@@ -111,7 +111,7 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/salvage.py",
         old="segments = sorted(info.key for info in listed if is_segment(info.key))",
         new="segments = sorted(info.key for info in listed if not info.key)",
-        tests=(f"{_ENDINGS}::test_a_cancelled_batch_keeps_what_was_saved[sqlite]",),
+        tests=(f"{_RIVALS}::test_a_batch_cut_short_keeps_results_and_lists_each_other_line_once",),
     ),
     Mutant(
         name="cancel ignores a finished attempt",
@@ -134,14 +134,14 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/salvage.py",
         old='            lines += encode_result(result) + b"\\n"\n',
         new='            lines += 2 * (encode_result(result) + b"\\n")\n',
-        tests=(f"{_ENDINGS}::test_a_cancelled_batch_keeps_what_was_saved[sqlite]",),
+        tests=(f"{_RIVALS}::test_a_batch_cut_short_keeps_results_and_lists_each_other_line_once",),
     ),
     Mutant(
         name="lines with a result are listed as unfinished too",
         file=f"{_SCHEDULER}/salvage.py",
         old="        if listed:\n",
         new="        if listed or sizes:\n",
-        tests=(f"{_ENDINGS}::test_an_expired_batch_keeps_what_was_saved[sqlite]",),
+        tests=(f"{_RIVALS}::test_a_batch_cut_short_keeps_results_and_lists_each_other_line_once",),
     ),
     Mutant(
         name="a lease is taken that is alive",
