@@ -82,9 +82,9 @@ class EngineLife:
             self._presence.shows("starting", _DIED)
             log.error("engine_died", why=death.why, cause=death.cause.value)
             window.engine_died(death)
-            await window.record_suspects()
+            await window.trial.record()
             # Deaths of suspects are bounded, and the end of their trial is waited for by all.
-            if self._pulse.answers > answers or window.is_on_trial:
+            if self._pulse.answers > answers or window.trial.is_on:
                 pause_s = FIRST_PAUSE_S
             pause_s = await self._start_again(window, pause_s)
             window.engine_up()
@@ -124,7 +124,7 @@ class EngineLife:
                     return pause_s
                 tries += 1
                 log.warning("engine_start_failed", error=why, again_in_s=round(pause_s, 1))
-                window.start_failed(out_of_memory=is_out_of_memory(why))
+                window.trial.memory.start_failed(out_of_memory=is_out_of_memory(why))
                 if tries >= LET_GO_TRIES:
                     self._give_up()
         finally:

@@ -13,7 +13,6 @@ import msgspec
 
 from batch_common.blobs import BlobStore
 from batch_common.config import Runner
-from batch_common.errors import BlobStoreFullError, BlobUnavailableError
 from batch_common.logs import get_log
 from batch_common.tasks import Tasks, wait_any
 from batch_gpu_runner import metrics
@@ -24,15 +23,13 @@ from batch_gpu_runner.feed import Feed
 from batch_gpu_runner.memory import Memory
 from batch_gpu_runner.pulse import Pulse
 from batch_gpu_runner.request import Outcome, Policy, Result, decide
-from batch_gpu_runner.suspect_record import SuspectRecord, make_record, save_record, take_up
-from batch_gpu_runner.suspects import Convicted, Suspects
+from batch_gpu_runner.suspect_record import SuspectRecord
+from batch_gpu_runner.trial import Trial
 
 log = get_log(__name__)
 
 # A connection that broke is not tried again sooner than this.
 _AWAY_S: Final = 4.0
-_RECORD_TRIES: Final = 3
-_RECORD_PAUSE_S: Final = 1.0
 _REGROW_S: Final = 10.0
 _SERVER_ERROR: Final = 500
 
@@ -44,17 +41,13 @@ class Window:
         self, engine: Engine, blobs: BlobStore, settings: Runner, pulse: Pulse, tasks: Tasks
     ) -> None:
         self.size = 0
+        self.trial = Trial(Memory(engine, settings.window or engine.default_window), blobs)
         self._engine = engine
-        self._blobs = blobs
         self._pulse = pulse
         self._timeout_s = settings.request_timeout_s
         self._policy = Policy(settings.request_attempts)
         self._tasks = tasks
         self._feed = Feed()
-        self._memory = Memory(engine, settings.window or engine.default_window)
-        self._suspects = Suspects()
-        # Of the chunks held: their error lines may not be durable yet.
-        self._convicted: list[Convicted] = []
         self._workers: set[asyncio.Task[None]] = set()
         self._in_flight: dict[Request, asyncio.Task[Any]] = {}
         # They got no answer that counts; whether the engine died of them shows soon.
@@ -64,16 +57,11 @@ class Window:
         self._paused = False
         self._leaving = False
         self._closed = False
-        self.resize(self._memory.size)
+        self.resize(self.trial.memory.size)
 
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
-
-    @property
-    def is_on_trial(self) -> bool:
-        """Whether suspects of a death are tried apart from everything else."""
-        return self._suspects.on_trial
 
     def resize(self, size: int) -> None:
         """Takes effect at once upwards, and downwards as requests end."""
@@ -85,9 +73,7 @@ class Window:
     def add(self, chunk: Chunk, record: SuspectRecord | None = None) -> None:
         """Feeds its lines until it is dropped. `record`: what an earlier attempt suspected."""
         if record is not None:
-            groups, convicted = take_up(chunk, record)
-            self._suspects.add(groups)
-            self._convicted += convicted
+            self.trial.add(chunk, record)
         self._feed.add(chunk)
         self.wake()
 
@@ -95,8 +81,7 @@ class Window:
         """Feeds no more of it and abandons its requests in flight."""
         chunk.closed = True
         self._feed.drop(chunk)
-        self._suspects.drop(chunk)
-        self._convicted = [each for each in self._convicted if each.request.chunk is not chunk]
+        self.trial.drop(chunk)
         for request, worker in [*self._in_flight.items(), *self._dropped.items()]:
             if request.chunk is chunk:
                 worker.cancel()
@@ -110,45 +95,10 @@ class Window:
         """What was in flight is to be sent again: a dead engine's errors are no results."""
         self._paused = True
         lost = {**self._in_flight, **self._dropped}
-        suspects = [request for request in lost if not request.chunk.closed]
-        self._memory.died(death, len(suspects), on_trial=self.is_on_trial)
-        convicted = self._suspects.engine_died(suspects, death)
+        self.trial.engine_died([each for each in lost if not each.chunk.closed], death)
         for worker in lost.values():
             worker.cancel()
-        log.warning("requests_suspected", in_flight=len(suspects), convicted=convicted is not None)
-        if convicted is not None:
-            self._convict(convicted, death)
-        self.resize(self._memory.size)
-
-    def _convict(self, convicted: Convicted, death: Death) -> None:
-        chunk = convicted.request.chunk
-        metrics.CONVICTED.labels(chunk.ready.model, convicted.error.code).inc()
-        self._memory.convicted(death)
-        self._convicted.append(convicted)
-        chunk.add(convicted.request, Result(succeeded=False, error=convicted.error))
-
-    async def record_suspects(self) -> None:
-        """Before anything is tried again, so that no runner's end can lose what is known.
-
-        Only work is lost when the blob store stays away: the trial would begin anew.
-        """
-        known = [*self._suspects.chunks(), *(each.request.chunk for each in self._convicted)]
-        for chunk in dict.fromkeys(known):
-            record = make_record(chunk, self._suspects.of(chunk), self._convicted)
-            await self._record(chunk, record)
-
-    async def _record(self, chunk: Chunk, record: SuspectRecord) -> None:
-        for _ in range(_RECORD_TRIES):
-            try:
-                await save_record(self._blobs, chunk, record)
-                return
-            except (BlobUnavailableError, BlobStoreFullError) as error:
-                log.warning("suspects_not_recorded", chunk=chunk.ready.chunk, error=str(error))
-                await asyncio.sleep(_RECORD_PAUSE_S)
-
-    def start_failed(self, *, out_of_memory: bool) -> None:
-        """A new engine did not come up; it may be given less memory, or more again."""
-        self._memory.start_failed(out_of_memory=out_of_memory)
+        self.resize(self.trial.memory.size)
 
     def engine_up(self) -> None:
         """A new engine serves."""
@@ -159,8 +109,8 @@ class Window:
         """Until cancelled: takes back, little by little, what was given up for lack of memory."""
         while True:
             await asyncio.sleep(_REGROW_S)
-            if not self._paused and not self.is_on_trial and self._memory.passed(_REGROW_S):
-                self.resize(self._memory.size)
+            if not self._paused and not self.trial.is_on and self.trial.memory.passed(_REGROW_S):
+                self.resize(self.trial.memory.size)
 
     async def drain(self, within_s: float) -> None:
         """Sends nothing more; returns when nothing is in flight or the time is up."""
@@ -198,8 +148,10 @@ class Window:
     def _take(self) -> Request | None:
         if self._paused or self._leaving:
             return None
-        if self._suspects.on_trial:
-            return self._take_suspect()
+        if self.trial.is_on:
+            suspect = self._take_suspect()
+            if suspect is not None or self.trial.is_on:
+                return suspect
         if self._feed.has_retries:
             due = self._feed.take_due(asyncio.get_running_loop().time())
             if due is not None:
@@ -208,13 +160,9 @@ class Window:
 
     def _take_suspect(self) -> Request | None:
         idle = not self._in_flight and not self._dropped
-        request = self._suspects.take(idle=idle)
-        if request is None and idle:
-            self._suspects.survived()
-            self.wake()  # the next group, or everything, may be sent
-            return self._take()
+        request = self.trial.take(idle=idle)
         if idle:
-            self.wake()  # so may the others of the group
+            self.wake()  # the others of its group may be sent, or everything
         return request
 
     async def _serve(self, request: Request, worker: asyncio.Task[Any]) -> None:
@@ -239,7 +187,7 @@ class Window:
     def _fell_idle(self) -> None:
         if self._leaving:
             self._quiet.set()
-        if self.is_on_trial:
+        if self.trial.is_on:
             self.wake()
 
     async def _doubt(

@@ -63,7 +63,7 @@ async def test_one_killer_costs_the_logarithm_and_two_deaths(blobs: BlobStore, w
     """Wherever it stands among those in flight."""
     bound = math.ceil(math.log2(window)) + 2
     worst = 0
-    for killer in range(window):
+    for killer in {*range(0, window, 1 + window // 20), window - 1}:
         trial = Trial(Suspects(), {killer})
         trial.run(requests(make_chunk(blobs, make_ready(window))))
         assert trial.lines == {killer}
