@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
 
-from batch_common import crash_points, subjects
+from batch_common import clock, crash_points, subjects
 from batch_common.bus import Bus
 from batch_common.crash_points import Side
 from batch_common.keys import plan_prefix
@@ -191,18 +192,27 @@ async def test_every_result_before_the_end_of_the_window_is_completed(
     assert (await house.ended(batch_id)).status == BatchStatus.COMPLETED
 
 
-async def test_a_batch_is_cancelled_without_nats(
+async def test_a_batch_that_is_cancelled_while_nats_is_away(
     house: House, runner: FakeRunner, nats_process: NatsProcess
 ) -> None:
-    """Messages cannot be withdrawn then; whoever finds one later is told to stop."""
+    """Messages that could not be withdrawn: whoever finds one later is told to stop."""
     batch_id = await half_done(house, runner)
     await nats_process.stop()
     await house.cancel(batch_id)
-    await check_partial(house, batch_id, BatchStatus.CANCELLED, "batch_cancelled")
+
+    async def unclaimed() -> bool:
+        return all(not is_claimed(c) for c in await house.chunks(batch_id))
+
+    await until(unclaimed, what="the end of the claim")
     await nats_process.start()
     await until(lambda: runner.bus.epoch > 0, what="the reconnection")
+    await check_partial(house, batch_id, BatchStatus.CANCELLED, "batch_cancelled")
     if work := await runner.take():
         assert await runner.claim(work) == "stop"
+
+
+def is_claimed(chunk: Any) -> bool:
+    return chunk.claimed_until is not None and chunk.claimed_until > clock.now()
 
 
 async def test_cancelled_between_its_plan_and_its_start(
