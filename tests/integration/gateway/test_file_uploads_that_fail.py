@@ -138,6 +138,24 @@ async def test_a_full_disk(served: Any) -> None:
     assert (await make_file(served.http))["status"] == "processed"
 
 
+async def test_a_full_disk_while_a_part_comes_in(served: Any) -> None:
+    """The upload stays, and takes the part when there is room again."""
+    data = LINE + b" " * (6 << 20)
+    about = {"filename": "a.jsonl", "mime_type": "application/jsonl", "purpose": "batch"}
+    upload = (await served.http.post("/v1/uploads", json={**about, "bytes": len(data)})).json()
+    path, form = f"/v1/uploads/{upload['id']}/parts", {"files": {"data": ("part", data)}}
+    key = {"idempotency-key": "part-1"}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, hard))
+    try:
+        answer = await served.http.post(path, headers=key, **form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (507, "false")
+    assert await leftovers(served) == []
+    assert (await served.http.post(path, headers=key, **form)).status_code == 200
+
+
 async def test_a_gateway_that_is_stopped_in_the_middle(served: Any) -> None:
     """The drain ends while the client still sends: the request is cut off and cleans up."""
 

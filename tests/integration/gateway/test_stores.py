@@ -15,7 +15,7 @@ from batch_common.tables import batches, files, models, outbox
 from batch_gateway.batch_request import BatchRequest
 from batch_gateway.batch_store import BatchStore
 from batch_gateway.errors import ApiError
-from batch_gateway.file_store import Draft, FileStore
+from batch_gateway.file_store import Draft, FileStore, publish_file
 from batch_gateway.models import ModelStore
 from batch_gateway.results import committed_parts
 from batch_gateway.upload_store import Declared, UploadStore
@@ -84,6 +84,21 @@ async def test_discarding_spares_what_was_published(database: Database, blobs: B
     async with database.read() as conn:
         assert [row.id for row in await conn.execute(select(files.c.id))] == ["file-1"]
     assert [blob.key for blob in await blobs.list("files/")] == ["files/file-1"]
+
+
+async def test_discarding_waits_for_a_publish_that_is_being_committed(
+    database: Database, blobs: BlobStore
+) -> None:
+    """Race: the connection broke in mid-commit, and the server commits all the same."""
+    store = FileStore(database, blobs)
+    await blobs.put(await store.begin("file-1", "a", 5), b"abc")
+    async with database.write("in a test") as conn:
+        await publish_file(conn, "file-1", DRAFT)
+        discarding = asyncio.create_task(store.discard("file-1"))
+        await asyncio.wait({discarding}, timeout=0.3)
+    await discarding
+    assert await store.find("a", "file-1") is not None
+    assert await blobs.get("files/file-1") == b"abc"
 
 
 async def test_a_file_that_was_swept_is_not_brought_back(

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ async def assert_away(ask: Callable[[], Awaitable[httpx.Response]]) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
-@pytest.fixture
-async def postgres() -> AsyncIterator[PostgresServer]:
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """One of our own: it is stopped and frozen."""
     server = PostgresServer()
-    await server.start()
+    asyncio.run(server.start())
     yield server
-    await server.stop()
+    asyncio.run(server.stop())
 
 
 async def test_the_database_is_away(serve: Any, postgres: PostgresServer) -> None:
