@@ -10,6 +10,8 @@ from chaos.run import Settings
 
 # Of a run on both: the rest is on one server.
 _CLUSTER_SHARE: Final = 0.2
+# A node that was lost needs some seconds before the next one may be.
+_CLUSTER_EVERY_S: Final = 3.5
 # What a cluster is to be hit by besides its own losses; everything else strikes at one server.
 _BESIDE_CLUSTER: Final = (
     "kill scheduler",
@@ -36,6 +38,12 @@ def acts(whole: Settings, nats: str) -> list[Settings]:
 
 def _act(whole: Settings, nats: str, part: float, faults: tuple[str, ...]) -> Settings:
     folder: Path = whole.folder / nats
+    every_s = whole.every_s or (_CLUSTER_EVERY_S if nats == "cluster" else 0.0)
     return msgspec.structs.replace(
-        whole, folder=folder, seconds=whole.seconds * part, nats=nats, faults=faults
+        whole,
+        folder=folder,
+        seconds=whole.seconds * part,
+        nats=nats,
+        faults=faults,
+        every_s=every_s,
     )
