@@ -59,6 +59,10 @@ _CONSTANTS: Final = {
         "batch_scheduler.reconcile:_FRESH_S": 0.5,
         "batch_scheduler.validate:_STAND_BACK_S": 0.5,
         "batch_scheduler.plans:EVERY_S": 0.5,
+        "batch_scheduler.app:LOOK_S": 0.3,
+        "batch_scheduler.collect:_FIRST_S": 0.0,
+        "batch_scheduler.collect:_EVERY_S": 0.3,
+        "batch_scheduler.collect:_AGE_S": 0.0,
     },
     "runner": {
         "batch_gpu_runner.hold:_TROUBLE_S": 1.0,

@@ -62,14 +62,19 @@ class FileStore:
         return file
 
     async def discard(self, file_id: str) -> None:
-        """Undoes `begin`; a published file stays. The bytes go before the row that knows them."""
+        """Undoes `begin`; a published file stays, also one whose publish is being committed.
+
+        So the row goes first. Bytes of a process that dies then are an orphan, which the
+        scheduler collects.
+        """
         hidden = (files.c.id == file_id, files.c.deleted_at.is_not(None))
         async with self._database.read() as conn:
             if (await conn.execute(select(files.c.id).where(*hidden))).first() is None:
                 return
-        await self._blobs.delete([keys.file_content(file_id)])
         async with self._database.write("file discard") as conn:
-            await conn.execute(delete(files).where(*hidden))
+            if not (await conn.execute(delete(files).where(*hidden))).rowcount:
+                return
+        await self._blobs.delete([keys.file_content(file_id)])
 
     async def find(self, tenant: str, file_id: str) -> File | None:
         """None for unknown, foreign, deleted and expired files alike."""
