@@ -212,8 +212,11 @@ class Rig:
         """Each ended batch of this run was told of at least once, under one id and one type."""
         for batch in await self.batches():
             if batch["status"] != "failed":
-                told = lambda b=batch["id"]: bool(self._told(b))  # noqa: E731
-                await until(told, within_s=PATIENCE_S, what=f"a webhook for {batch['id']}")
+                await until(
+                    lambda b=batch["id"]: bool(self._told(b)),  # type: ignore[misc]
+                    within_s=PATIENCE_S,
+                    what=f"a webhook for {batch['id']}",
+                )
             told = self._told(batch["id"])
             assert len({post.webhook_id for post in told}) == (batch["status"] != "failed")
             types = {json.loads(post.body)["type"] for post in told}

@@ -366,8 +366,11 @@ async def _upload_swept(rig: Rig, upload: str) -> None:
 
 async def _until_gone(rig: Rig, owner: str) -> None:
     """What a process left that died is collected as an orphan."""
-    left = lambda: [k for k in rig.objects(owner) if not k.endswith("manifest.json")]  # noqa: E731
-    await until(lambda: not left(), within_s=PATIENCE_S, what=f"the end of all of {owner}")
+
+    def none_left() -> bool:
+        return all(key.endswith("manifest.json") for key in rig.objects(owner))
+
+    await until(none_left, within_s=PATIENCE_S, what=f"the end of all of {owner}")
 
 
 async def _hidden_files_purged(rig: Rig) -> None:
