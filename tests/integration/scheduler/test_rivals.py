@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from batch_common.db import Database
+from batch_common.events import ChunkReady, decode
 from batch_common.formats.manifest import Manifest
 from batch_common.keys import chunk_manifest, chunk_prefix
 from batch_common.state import BatchStatus, ChunkState
@@ -20,6 +21,8 @@ from batch_scheduler.finalise import finalise
 from batch_scheduler.lease import Lease
 from batch_scheduler.manifests import find_manifest, read_manifest
 from batch_scheduler.reach import Reach
+from batch_scheduler.reconcile import reconcile
+from batch_scheduler.sweep import sweep_batches
 from support.world import clock, template
 from support.world.attempts import Attempt
 from support.world.check import Checker
@@ -214,3 +217,32 @@ async def test_a_batch_cut_short_keeps_results_and_lists_each_other_line_once(
     await Checker(world).check()
     batch = await world.batch(batch_id)
     assert (batch.status, batch.completed, batch.failed) == (how, 1, 0)
+
+
+async def test_what_a_chunk_in_hand_has_saved_is_not_swept(world: World) -> None:
+    _, attempt = await in_hand(world)
+    await attempt.save(2)
+    before = {info.key for info in await world.blobs.list(attempt.ready.prefix)}
+    await sweep_batches(world.schedulers[0].context)
+    assert {info.key for info in await world.blobs.list(attempt.ready.prefix)} == before
+    assert before
+
+
+async def test_of_two_that_claim_a_chunk_one_may_go(world: World) -> None:
+    """A message that was delivered twice: the second attempt comes back later."""
+    _, attempt = await in_hand(world)
+    rival = Attempt(world.streams, world.blobs, attempt.message)
+    assert await world.claim(attempt) == "go"
+    assert await world.claim(rival) == "busy"
+    assert await world.claim(attempt) == "go"
+
+
+async def test_a_lost_chunk_is_offered_under_a_new_id(world: World, hands: Clock) -> None:
+    """Within its window the server would swallow a second message of the old one."""
+    _, attempt = await in_hand(world)
+    del world.streams.ready[attempt.message.subject]
+    hands.forward(60)
+    await reconcile(world.schedulers[0].context)
+    await world.schedulers[0].relay.send_page()
+    offered = decode(world.streams.ready[attempt.message.subject].body, ChunkReady)
+    assert offered.generation == attempt.ready.generation + 1

@@ -27,7 +27,7 @@ MUTANTS: Final = (
             ".scalar_one()\n"
             '        async with context.database.write("chunk settle") as conn:\n'
         ),
-        tests=(f"{_RIVALS}::test_of_two_that_commit_a_chunk_one_counts", _RULE),
+        tests=(f"{_RIVALS}::test_of_two_that_commit_a_chunk_one_counts",),
     ),
     Mutant(
         name="release without compare-and-set",
@@ -48,7 +48,7 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/claims.py",
         old="chunks.c.attempt == claim.attempt, unclaimed(",
         new='chunks.c.attempt != "", unclaimed(',
-        tests=(f"{_CLAIMS}::test_a_claim_holds_a_chunk_until_it_is_let_go[sqlite]", _RULE),
+        tests=(f"{_RIVALS}::test_of_two_that_claim_a_chunk_one_may_go",),
     ),
     Mutant(
         name="claim answered go for a cancelled batch",
@@ -62,14 +62,14 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/reconcile.py",
         old="generation = clock.now(), chunk.generation + 1",
         new="generation = clock.now(), chunk.generation",
-        tests=(f"{_COMMITS}::test_a_lost_chunk_message_is_published_again[sqlite]", _RULE),
+        tests=(f"{_RIVALS}::test_a_lost_chunk_is_offered_under_a_new_id",),
     ),
     Mutant(
         name="a lost chunk gets a row and no event",
         file=f"{_SCHEDULER}/reconcile.py",
         old="        await offer(\n            conn,\n",
         new="        (lambda *_, **__: None)(\n            conn,\n",
-        tests=(f"{_COMMITS}::test_a_lost_chunk_message_is_published_again[sqlite]", _RULE),
+        tests=(f"{_RIVALS}::test_a_lost_chunk_is_offered_under_a_new_id",),
     ),
     Mutant(
         name="chunk released without its event",
@@ -104,7 +104,7 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/finalise.py",
         old="through & no_more & ~running",
         new="through & no_more",
-        tests=(f"{_RIVALS}::test_a_batch_with_a_chunk_in_hand_is_not_finalised", _RULE),
+        tests=(f"{_RIVALS}::test_a_batch_with_a_chunk_in_hand_is_not_finalised",),
     ),
     Mutant(
         name="cancel drops finished results",
@@ -162,14 +162,14 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/sweep.py",
         old="kept = {chunk.manifest_key, chunk.output_key, chunk.error_key}",
         new="kept = {chunk.manifest_key}",
-        tests=(f"{_COMMITS}::test_segments_go_after_the_commit_and_results_stay[sqlite]", _RULE),
+        tests=(_RULE,),
     ),
     Mutant(
         name="segments are swept before the commit",
         file=f"{_SCHEDULER}/sweep.py",
         old=".where(chunks.c.swept_at.is_(None), chunks.c.state != ChunkState.RELEASED)",
         new=".where(chunks.c.swept_at.is_(None))",
-        tests=(_RULE,),
+        tests=(f"{_RIVALS}::test_what_a_chunk_in_hand_has_saved_is_not_swept",),
     ),
     Mutant(
         name="the plan's index keeps the file's order",
