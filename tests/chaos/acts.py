@@ -11,7 +11,7 @@ from chaos.run import Settings
 # Of a run on both: the rest is on one server.
 _CLUSTER_SHARE: Final = 0.2
 # A node that was lost needs some seconds before the next one may be.
-_CLUSTER_EVERY_S: Final = 3.5
+_CLUSTER_EVERY_S: Final = 2.6
 # What a cluster is to be hit by besides its own losses; everything else strikes at one server.
 _BESIDE_CLUSTER: Final = (
     "kill scheduler",
