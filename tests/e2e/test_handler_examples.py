@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
 import pytest
 
 from chaos.postgres_server import PostgresServer
 from support import standalone as standing
 from support.command_line import vllm_batch
 from support.requests import chat_line, jsonl
+from support.s3_server import S3Server
 from support.wait import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -124,3 +126,25 @@ async def test_rows_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await postgres.stop()
     assert [row.partition(": ")[0] for row in rows] == ["question-0", "question-1", "question-2"]
     assert all(row.partition(": ")[2] not in ("", "None") for row in rows)
+
+
+async def test_files_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = S3Server(tmp_path / "s3.log")
+    await store.start()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "S3_URL": store.url,
+        "S3_BUCKET": "results",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    boto3.resource("s3", endpoint_url=store.url).Bucket("results").create()
+    try:
+        with serving(tmp_path, settings_of("s3_upload.py")) as system:
+            [said] = run_example("s3_upload.py", system)
+    finally:
+        await store.stop()
+    assert said.startswith("batches/batch_")
+    assert said.endswith("as the API has them: True")

@@ -200,6 +200,28 @@ class Postgres(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     limit_s: Seconds = 3600.0
 
 
+class S3(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Result files in a bucket of your own. Credentials are looked for where boto does."""
+
+    bucket: str = ""
+    # Of every key; may hold {batch_id}, {tenant}, {model}, {status} and {date}, the batch's end.
+    prefix: str = "batches/{batch_id}"
+    # True: gzip.
+    compress: bool = False
+    # Of a multipart upload; a file of more than 10,000 parts has larger ones.
+    part_bytes: Annotated[int, Meta(ge=5 * MIB)] = 5 * MIB
+    # Empty: as in boto's own configuration.
+    region: str = ""
+    # For stores that are not Amazon's.
+    endpoint_url: str = ""
+    # Encrypt with this KMS key; empty: as the bucket does.
+    kms_key_id: str = ""
+    # Of every object.
+    tags: dict[str, str] = field(default_factory=dict)
+    # One attempt may take this long, in seconds.
+    limit_s: Seconds = 3600.0
+
+
 class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A result handler of your own, under the name that `enabled` uses; see RESULT_HANDLERS.md."""
 
@@ -216,7 +238,7 @@ class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where finished batches are delivered."""
 
-    # Of: webhook, postgres, the names under custom, the entry points of installed packages.
+    # Of: webhook, postgres, s3, the names under custom, the entry points of installed packages.
     enabled: tuple[str, ...] = ()
     # Deliveries are tried again, with growing pauses, for this long.
     retry_for_s: Seconds = 72 * 3600.0
@@ -224,6 +246,7 @@ class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     folder: str = ""
     webhook: Webhook = field(default_factory=Webhook)
     postgres: Postgres = field(default_factory=Postgres)
+    s3: S3 = field(default_factory=S3)
     custom: dict[str, CustomHandler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

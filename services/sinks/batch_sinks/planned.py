@@ -1,13 +1,12 @@
 """The requests of one chunk, looked up by the results that answer them."""
 
+from itertools import accumulate
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from batch_common.blobs import BlobStore
 from batch_common.errors import BlobNotFoundError
-from batch_common.formats.plan import read_index, record_range
 from batch_common.formats.result import result_line
 from batch_sinks.json_line import decode_line
 
@@ -24,7 +23,7 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Planned:
-    """Read when first asked; holds one chunk's lines (`scheduler.chunk_max_bytes`)."""
+    """Holds one chunk's lines (`scheduler.chunk_max_bytes`), once they are loaded."""
 
     def __init__(self, blobs: BlobStore, lines: Range) -> None:
         self._blobs = blobs
@@ -33,17 +32,23 @@ class Planned:
         # Number in the user's file → where the line starts and ends in `_data`.
         self._places: dict[int, tuple[int, int]] | None = None
 
-    async def request(self, result_id: str) -> dict[str, Any] | None:
-        """None when the plan is gone, or the id is none of this chunk's."""
+    async def load(self) -> None:
+        """Once; a plan that is gone is an empty one."""
         if self._places is None:
             self._places = await self._read()
+
+    def request(self, result_id: str) -> dict[str, Any] | None:
+        """None when the plan is gone, or the id is none of this chunk's."""
         try:
-            start, end = self._places[result_line(result_id)]
+            start, end = (self._places or {})[result_line(result_id)]
         except (KeyError, ValueError):
             return None
         return decode_line(self._data[start:end])
 
     async def _read(self) -> dict[int, tuple[int, int]]:
+        # Some 15 MiB of numpy, which handlers that read no requests do without.
+        from batch_common.formats.plan import read_index, record_range  # noqa: PLC0415
+
         lines = self._range
         start, end = record_range(lines.first_line, lines.end_line)
         try:
@@ -53,12 +58,6 @@ class Planned:
             )
         except BlobNotFoundError:
             return {}
-        ends = np.cumsum(index["length"], dtype=np.int64)
-        starts = ends - index["length"]
-        return dict(
-            zip(
-                index["line"].tolist(),
-                zip(starts.tolist(), ends.tolist(), strict=True),
-                strict=True,
-            )
-        )
+        ends = list(accumulate(index["length"].tolist()))
+        starts = [0, *ends[:-1]]
+        return dict(zip(index["line"].tolist(), zip(starts, ends, strict=True), strict=True))

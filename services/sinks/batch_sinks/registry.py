@@ -9,11 +9,13 @@ from batch_common.errors import ConfigError
 from batch_sinks.handler_sink import HandlerSink
 from batch_sinks.load import load_handler
 from batch_sinks.postgres import make_postgres
+from batch_sinks.s3 import make_s3
 from batch_sinks.sink import Sink
 from batch_sinks.webhook import make_webhook
 
 BUILT_IN: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {
     "postgres": make_postgres,
+    "s3": make_s3,
     "webhook": make_webhook,
 }
 # Names stand in subjects, durable names and metric labels.

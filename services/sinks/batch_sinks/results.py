@@ -97,7 +97,8 @@ class Results:
                     wanted = lines[left:]
                     left -= len(lines) - len(wanted)
                     if wanted:
-                        yield [await _result(line, planned) for line in wanted]
+                        await planned.load()
+                        yield [_result(line, planned) for line in wanted]
 
 
 class Lines:
@@ -132,9 +133,9 @@ async def read_lines(
         yield [rest]
 
 
-async def _result(line: bytes, planned: Planned) -> Result:
+def _result(line: bytes, planned: Planned) -> Result:
     result: Result = decode_line(line)
-    result["request"] = await planned.request(result["id"])
+    result["request"] = planned.request(result["id"])
     return result
 
 
