@@ -40,8 +40,8 @@ from support.receiver import Post, Receiver
 SETTLED_S: Final = 90.0
 # What each service may use; it has no part in what the batches hold.
 PEAK_MIB: Final = 300.0
-# A third of what the engines do when nothing is in their way.
-_LOAD: Final = 0.33 * 2 * REQUESTS_PER_S
+# Less than half of what the engines do when nothing is in their way.
+_LOAD: Final = 0.42 * 2 * REQUESTS_PER_S
 # Strikes of each kind, where there is time; some do not fire.
 _EACH: Final = 6.4
 _LEAST_S: Final = 1.5

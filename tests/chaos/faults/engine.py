@@ -5,12 +5,16 @@ import json
 import random
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from batch_gpu_runner.engines.sim.fault_file import Mode
 from chaos.faults.base import Fault
 from chaos.system import System
 from support.faults import order
+
+# A runner may just have nothing to ask its engine: something comes soon.
+_TURNS: Final = 20
+_TURN_S: Final = 0.5
 
 
 class BadAnswers(Fault):
@@ -33,9 +37,13 @@ class BadAnswers(Fault):
             order(file, self._mode, rate=rate, **self._how)
             try:
                 await asyncio.sleep(rng.uniform(1, 4))
+                for _ in range(_TURNS):
+                    if met := await asyncio.to_thread(_met, log, self._mode) - before:
+                        break
+                    await asyncio.sleep(_TURN_S)
             finally:
                 order(file, "none")
-            return await asyncio.to_thread(_met, log, self._mode) - before
+            return met
 
 
 class CannotStart(Fault):
