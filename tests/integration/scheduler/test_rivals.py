@@ -246,3 +246,19 @@ async def test_a_lost_chunk_is_offered_under_a_new_id(world: World, hands: Clock
     await world.schedulers[0].relay.send_page()
     offered = decode(world.streams.ready[attempt.message.subject].body, ChunkReady)
     assert offered.generation == attempt.ready.generation + 1
+
+
+async def test_a_chunk_is_not_closed_under_its_runner(world: World) -> None:
+    """It hears `stop`, saves what it has, and lets go; only then is the chunk closed."""
+    batch_id, attempt = await in_hand(world)
+    assert await world.claim(attempt) == "go"
+    await world.cancel(batch_id)
+    context = world.schedulers[0].context
+    await close(context)
+    assert (await read(world.database, attempt.ready.chunk)).state == ChunkState.RELEASED
+    assert await world.claim(attempt) == "stop"
+    await attempt.save(2)
+    await world.claim(attempt, released=True)
+    await close(context)
+    closed = await read(world.database, attempt.ready.chunk)
+    assert (closed.state, closed.completed) == (ChunkState.CLOSED, 2)

@@ -127,7 +127,7 @@ MUTANTS: Final = (
         file=f"{_SCHEDULER}/close.py",
         old="if is_unclaimed(chunk, clock.now(), context.config.scheduler.claim_ttl_s):",
         new="if chunk:",
-        tests=(f"{_ENDINGS}::test_a_runner_that_lets_go_ends_the_wait[sqlite]",),
+        tests=(f"{_RIVALS}::test_a_chunk_is_not_closed_under_its_runner",),
     ),
     Mutant(
         name="unfinished lines are listed twice",
