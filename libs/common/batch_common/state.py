@@ -69,6 +69,8 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset(
         {DeliveryState.DELIVERED, DeliveryState.SKIPPED, DeliveryState.FAILED}
     ),
+    # An administrator asks for one more try.
+    DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),
 }
 
 TERMINAL = frozenset(status for status in BatchStatus if status not in BATCH_MOVES)

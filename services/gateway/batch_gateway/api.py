@@ -20,7 +20,7 @@ from batch_common.bus import Bus
 from batch_common.config import Config
 from batch_common.db import Database
 from batch_common.model_spec import served_names
-from batch_gateway import batches, files, health, models, progress, results, uploads
+from batch_gateway import batches, deliveries, files, health, models, progress, results, uploads
 from batch_gateway.auth import tenant_of
 from batch_gateway.batch_store import BatchStore
 from batch_gateway.edge import Edge
@@ -65,6 +65,7 @@ def make_api(
             *uploads.ROUTES,
             *batches.ROUTES,
             *results.ROUTES,
+            *deliveries.ROUTES,
             *progress.ROUTES,
             *models.ROUTES,
             *health.ROUTES,

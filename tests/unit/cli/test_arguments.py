@@ -26,12 +26,14 @@ COMMANDS = {
     "scheduler": (),
     "runner": (),
     "sinks": (),
+    "sinks list": (),
+    "sinks redrive": (),
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_work_that_exists(command: str) -> None:
-    args = build_parser().parse_args([command, *COMMANDS[command]])
+    args = build_parser().parse_args([*command.split(), *COMMANDS[command]])
     module, _, function = args.work.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
 
@@ -39,7 +41,7 @@ def test_every_command_names_work_that_exists(command: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert left.value.code == 0
     assert "example" in capsys.readouterr().out
 

@@ -61,5 +61,7 @@ def test_no_status_lasts_for_ever() -> None:
 
 
 def test_deliveries_end_once() -> None:
-    assert set(DELIVERY_MOVES) == {DeliveryState.PENDING}
+    """But for those that were given up: an administrator may ask for one more try."""
+    assert set(DELIVERY_MOVES) == {DeliveryState.PENDING, DeliveryState.FAILED}
+    assert DELIVERY_MOVES[DeliveryState.FAILED] == {DeliveryState.PENDING}
     assert DELIVERY_MOVES[DeliveryState.PENDING] == set(DeliveryState) - {DeliveryState.PENDING}

@@ -1,5 +1,6 @@
 """`vllm-batch gateway|scheduler|runner|sinks`: one service, for machines of its own."""
 
+from batch_cli.commands import sinks
 from batch_cli.parser import Commands
 
 _SERVICES = {
@@ -29,3 +30,5 @@ def add(commands: Commands) -> None:
         parser.set_defaults(
             work="batch_cli.service:run_one", takes_unknown=False, parser=parser, service=name
         )
+        if name == "sinks":
+            sinks.add(parser)
