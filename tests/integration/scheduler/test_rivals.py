@@ -248,7 +248,7 @@ async def test_a_lost_chunk_is_offered_under_a_new_id(world: World, hands: Clock
     assert offered.generation == attempt.ready.generation + 1
 
 
-async def test_a_chunk_is_not_closed_under_its_runner(world: World) -> None:
+async def test_a_chunk_is_not_closed_under_its_runner(world: World, hands: Clock) -> None:
     """It hears `stop`, saves what it has, and lets go; only then is the chunk closed."""
     batch_id, attempt = await in_hand(world)
     assert await world.claim(attempt) == "go"
@@ -259,6 +259,7 @@ async def test_a_chunk_is_not_closed_under_its_runner(world: World) -> None:
     assert await world.claim(attempt) == "stop"
     await attempt.save(2)
     await world.claim(attempt, released=True)
+    hands.forward(0.1)
     await close(context)
     closed = await read(world.database, attempt.ready.chunk)
     assert (closed.state, closed.completed) == (ChunkState.CLOSED, 2)

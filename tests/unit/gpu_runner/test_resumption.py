@@ -42,6 +42,7 @@ async def _resumed(blobs: BlobStore, attempts: list, sizes: list[int]) -> None:
         for at, (results, fate) in enumerate(segments, 1):
             await _leave(blobs, f"att_{number}", at, results, fate)
     earlier = await find_earlier(blobs, READY)
+    assert {at for at, done in enumerate(earlier.has) if done} == _saved(attempts)
     assert earlier.counted.completed + earlier.counted.failed == sum(earlier.has)
     own, added = await _finish_rest(blobs, earlier.has, sizes)
     counted = Counted(earlier.counted.completed + added, earlier.counted.failed)
@@ -55,6 +56,12 @@ async def _resumed(blobs: BlobStore, attempts: list, sizes: list[int]) -> None:
     assert manifest.segments == finished.segments
     # Whoever comes after finds nothing left to do.
     assert all((await find_earlier(blobs, READY)).has)
+
+
+def _saved(attempts: list) -> set[int]:
+    """Lines with a result that can be read: none of them is computed again."""
+    whole = [results for segments in attempts for results, fate in segments if fate == "whole"]
+    return {line for results in whole for line, _ in results if 0 <= line < LINES}
 
 
 async def _leave(blobs: BlobStore, attempt: str, number: int, results: list, fate: str) -> None:
