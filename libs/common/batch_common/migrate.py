@@ -1,8 +1,11 @@
 """Bringing a database to this release's schema."""
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
@@ -14,11 +17,41 @@ from batch_common.database_errors import reason_of
 from batch_common.db import Database
 from batch_common.errors import DatabaseUnavailableError, SchemaTooNewError, StartError
 from batch_common.logs import get_log
+from batch_common.tasks import wait_any
 
 log = get_log(__name__)
 
 # Any constant will do, as long as nobody else takes it: "vllmb" in ASCII.
 _ADVISORY_LOCK: Final = 0x766C6C6D62
+# A server that answers so is there already, and will answer so again.
+_REFUSALS: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+
+
+async def migrate_at_start(database: Database, stop: asyncio.Event, within_s: float = 30.0) -> None:
+    """`migrate` for a service that starts beside its database: tries again for `within_s`.
+
+    Raises what `migrate` raises, once the time is up or `stop` is set.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return await migrate(database)
+        except StartError as error:
+            may_come = not database.is_sqlite and _is_away(error.__cause__)
+            if not may_come or stop.is_set() or time.monotonic() > deadline:
+                raise
+            log.warning("database_not_there_yet", error=str(error))
+            await wait_any(stop, timeout_s=1.0)
+
+
+def _is_away(error: BaseException | None) -> bool:
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__
+    return any(isinstance(one, DatabaseUnavailableError) for one in chain) and not any(
+        isinstance(one, _REFUSALS) for one in chain
+    )
 
 
 async def migrate(database: Database) -> None:

@@ -9,7 +9,7 @@ from batch_common.config import Config
 from batch_common.config_file import data_dir
 from batch_common.database_clock import database_clock
 from batch_common.db import open_database
-from batch_common.migrate import migrate
+from batch_common.migrate import migrate_at_start
 from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_gateway.api import make_api
@@ -27,7 +27,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     blobs = open_blobs(config.blobs, folder)
     database = open_database(config.database, folder)
     try:
-        await migrate(database)
+        await migrate_at_start(database, stop)
         async with (
             database_clock(database),
             connect_at_start(config.nats, "gateway", stop) as bus,

@@ -18,7 +18,7 @@ from batch_common.db import Database, open_database
 from batch_common.events import BatchCancelling, BatchSubmitted
 from batch_common.ids import new_id
 from batch_common.logs import get_log
-from batch_common.migrate import migrate
+from batch_common.migrate import migrate_at_start
 from batch_common.pull import Consumer, Delivery, Done, Outcome, Puller, consume
 from batch_common.relay import Relay
 from batch_common.subjects import (
@@ -78,7 +78,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     folder = data_dir(config)
     database = open_database(config.database, folder)
     try:
-        await migrate(database)
+        await migrate_at_start(database, stop)
         async with (
             database_clock(database),
             connect_at_start(config.nats, "scheduler", stop) as bus,

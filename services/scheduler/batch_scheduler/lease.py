@@ -6,22 +6,12 @@ Every move is a compare-and-set, so two holders would only waste work; the lease
 import asyncio
 import time
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Float,
-    case,
-    cast,
-    func,
-    insert,
-    literal_column,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, case, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from batch_common.database_clock import unix_now
 from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.logs import get_log
 from batch_common.tables import leases
@@ -106,7 +96,7 @@ class Lease:
 
     async def _take(self) -> bool:
         epoch = case((self._mine(), leases.c.epoch), else_=leases.c.epoch + 1)
-        until = self._now() + self._ttl_s
+        until = unix_now(self._database) + self._ttl_s
         async with self._database.write("lease take") as conn:
             renewed = await conn.execute(
                 update(leases)
@@ -126,11 +116,5 @@ class Lease:
 
     def _takeable(self) -> ColumnElement[bool]:
         """Ours, run out, or from before the clock was set back."""
-        now = self._now()
+        now = unix_now(self._database)
         return or_(self._mine(), leases.c.until < now, leases.c.until > now + 2 * self._ttl_s)
-
-    def _now(self) -> Any:
-        """The database's clock, in Unix seconds: those of the machines may differ."""
-        if self._database.is_sqlite:
-            return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
-        return cast(func.extract("epoch", func.clock_timestamp()), Float)

@@ -9,7 +9,7 @@ from batch_common.config_file import data_dir
 from batch_common.database_clock import database_clock
 from batch_common.db import Database, open_database
 from batch_common.logs import get_log
-from batch_common.migrate import migrate
+from batch_common.migrate import migrate_at_start
 from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_sinks.deliverer import Deliverer
@@ -30,7 +30,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         return
     database = open_database(config.database, data_dir(config))
     try:
-        await migrate(database)
+        await migrate_at_start(database, stop)
         async with database_clock(database), connect_at_start(config.nats, "sinks", stop) as bus:
             batches = EndedBatches(database, open_blobs(config.blobs, data_dir(config)))
             await _serve(database, bus, sinks, batches, config.sinks.retry_for_s, stop)

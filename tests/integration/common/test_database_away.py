@@ -6,14 +6,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import func, insert, select, text
 
 from batch_common import config
 from batch_common.db import Database, open_database
-from batch_common.errors import DatabaseUnavailableError
-from batch_common.migrate import migrate
+from batch_common.errors import DatabaseUnavailableError, StartError
+from batch_common.migrate import migrate, migrate_at_start
 from batch_common.secret import Secret
 from batch_common.tables import models
 from chaos.postgres_server import PostgresServer
@@ -118,6 +119,27 @@ async def test_a_server_that_is_full_is_a_passing_fault(
 
         with pytest.raises(DatabaseUnavailableError, match="too many clients"):
             await all_of_them()
+    await database.close()
+
+
+async def test_a_service_waits_for_a_postgres_that_starts_beside_it(
+    postgres: PostgresServer,
+) -> None:
+    database = open_database(config.Database(url=Secret(postgres.url)), Path())
+    await postgres.stop_at_once()
+    starting = asyncio.create_task(migrate_at_start(database, asyncio.Event()))
+    await asyncio.wait({starting}, timeout=2)
+    assert not starting.done()
+    await postgres.start_again()
+    await asyncio.wait_for(starting, 30)
+    await database.close()
+
+
+async def test_a_postgres_that_refuses_is_not_waited_for(postgres: PostgresServer) -> None:
+    url = urlsplit(postgres.url)._replace(path="/no_such_database").geturl()
+    database = open_database(config.Database(url=Secret(url)), Path())
+    with pytest.raises(StartError, match="no_such_database"):
+        await asyncio.wait_for(migrate_at_start(database, asyncio.Event()), 10)
     await database.close()
 
 
