@@ -104,6 +104,7 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 # Points that no run can reach, and why.
 EXEMPT: Final[dict[str, str]] = {
     "nak BATCHES": "events only wake; their handlers have nothing that could fail",
+    "commit delivery redrive": "an administrator's one statement: seen done, or asked again",
     "delete installation": "nothing of ours deletes it; people do, when a database is gone",
 }
 
