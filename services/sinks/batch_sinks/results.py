@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -13,6 +13,10 @@ from batch_sinks.json_line import decode_line
 from batch_sinks.planned import Planned, Range
 
 Result = dict[str, Any]
+
+
+# Small, since the store's client keeps a buffer of this size in each of its threads.
+_PIECE_BYTES: Final = 256 << 10
 
 
 class CallEndedError(Exception):
@@ -102,7 +106,7 @@ class Results:
 
 
 class Lines:
-    """The bytes of one of a batch's files: `bytes` of them; pieces come at most 1 MiB long."""
+    """The bytes of one of a batch's files: `bytes` of them; pieces come at most 256 KiB long."""
 
     def __init__(self, blobs: BlobStore, parts: Sequence[Part], ended: threading.Event) -> None:
         self._blobs = blobs
@@ -112,9 +116,10 @@ class Lines:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for part in self._parts:
-            async for piece in self._blobs.stream(part.key, 0, part.bytes):
+            for start in range(0, part.bytes, _PIECE_BYTES):
                 _check(self._ended)
-                yield piece
+                end = min(start + _PIECE_BYTES, part.bytes)
+                yield await self._blobs.get_range(part.key, start, end)
 
 
 async def read_lines(
