@@ -34,12 +34,14 @@ def server_config(
     """nats-server's configuration for one machine; without `user` anybody may connect.
 
     `sync_interval: always` because the default leaves acknowledged messages in the page cache
-    for two minutes.
+    for two minutes. `ping_interval` because a suspended client, which its queue group still sends
+    requests to, is otherwise kept for six.
     """
     return (
         f"host: {_quoted(host)}\n"
         f"port: {port}\n"
         "max_payload: 8MB\n"
+        'ping_interval: "10s"\n'
         "jetstream {\n"
         f"  store_dir: {_quoted(str(store_dir))}\n"
         "  sync_interval: always\n"
