@@ -1,4 +1,4 @@
-# make demo | test | test-all | chaos | mutants | bench | check | format | generated | clean
+# make demo | test | test-all | faults | chaos | mutants | bench | check | format | generated | clean
 # Everything is installed into .venv; PYTHON chooses the interpreter it is made with.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ DATABASE ?= sqlite
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos mutants bench check format generated clean
+.PHONY: help demo test test-all faults chaos mutants bench check format generated clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -21,12 +21,16 @@ demo: $(INSTALLED)
 
 ## make test      linters, types and every test but the slow tier
 test: check
-	$(BIN)/pytest -m "not slow" -n 4 --dist loadscope
+	$(BIN)/pytest -m "not slow and not faults" -n 4 --dist loadscope
 
-## make test-all  the slow tier: real vLLM, the built wheel
+## make test-all  the slow tier: real vLLM, the built wheel, a kill at every crash point
 test-all: $(INSTALLED)
 	$(BIN)/python tests/support/vllm_environment.py
 	$(BIN)/pytest -m slow --timeout 1800
+
+## make faults    long runs: partitions, NATS clusters, rolling restarts, full disks, fixed chaos seeds
+faults: $(INSTALLED)
+	$(BIN)/pytest -m faults --timeout 1800
 
 ## make chaos     faults of every kind for SECONDS=600 [SEED=] [DATABASE=sqlite|postgres]; prints figures
 chaos: $(INSTALLED)

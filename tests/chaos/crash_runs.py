@@ -94,7 +94,9 @@ async def first_start(folder: Path, case: Case) -> Outcome:
     """A run on a system of its own, hit while it starts."""
     began = time.monotonic()
     fault = PointFault(point=case.point, side=case.side)
-    async with rig(folder / str(case.side) / case.service, {case.service: fault}) as system:
+    # Names of its own would make the paths of sockets too long.
+    own = folder / uuid.uuid4().hex[:8]
+    async with rig(own, {case.service: fault}) as system:
         system.run = uuid.uuid4().hex
         try:
             await STORIES[case.story](system)

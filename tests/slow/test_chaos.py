@@ -17,7 +17,7 @@ from chaos.request_log import read_served
 from chaos.run import Settings, run_chaos
 from chaos.system import ACK_WAIT_S, FLUSH_S, WINDOW, Options, System, features, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 RATE = 20
 # Answered since the last flush: twice the interval, for a slow disk.
@@ -35,11 +35,18 @@ RUNS = {
     "cluster": ("postgres", "cluster", 4, ("cluster",)),
 }
 EACH_S = 2.5
+
+
+def slow_first(run: str) -> Any:
+    """One of the runs is in the slow tier; all the others are long."""
+    return pytest.param(run, marks=pytest.mark.slow if run == "processes" else pytest.mark.faults)
+
+
 # A window of a minute is waited for in one of the runs.
 QUICK = tuple(kind for kind in BATCH_KINDS if kind != "expiring")
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", [slow_first(run) for run in RUNS])
 async def test_nothing_is_lost_or_done_twice_under_faults(run: str, tmp_path: Path) -> None:
     database, nats, seed, modules = RUNS[run]
     faults = faults_for(features(database, nats), kinds_in(*modules))
@@ -75,6 +82,7 @@ async def start_system(tmp_path: Path) -> AsyncIterator[StartSystem]:
         await one.__aexit__(None, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 async def test_work_goes_on_soon_after_a_runner_was_killed(
     database: str, start_system: StartSystem
@@ -108,6 +116,7 @@ def resumed_at(system: System, killed: str, survivor: str, killed_at: float) -> 
     return min(at for at, mark in answers if mark == f"{batch}-{int(line) + 1}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away_s", [0.5, 6.0], ids=["at once", "longer than claims last"])
 async def test_a_lost_jetstream_directory_costs_what_was_not_saved(
     away_s: float, start_system: StartSystem

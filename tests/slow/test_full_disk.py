@@ -11,7 +11,7 @@ import pytest
 
 from chaos.crash_rig import Rig, ids, lines, rig
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 SIZE = "24m"
 LINES = 200
 # Long enough for every service to have tried, and to have said so.

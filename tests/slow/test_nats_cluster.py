@@ -15,7 +15,7 @@ from chaos.one_batch import OneBatch
 from chaos.system import FLUSH_S, WINDOW, Options, System
 from support.nats_cluster import META, NatsCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 RATE = 12
 LINES = 1000

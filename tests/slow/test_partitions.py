@@ -15,7 +15,7 @@ from chaos.one_batch import OneBatch
 from chaos.system import ACK_WAIT_S, FLUSH_S, ROLES, WINDOW, Options, System
 from support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 StartSystem = Callable[..., Awaitable[System]]
 RATE = 15

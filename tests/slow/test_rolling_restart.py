@@ -23,7 +23,7 @@ from support.receiver import Receiver
 from support.requests import CHAT, chat_line, jsonl
 from support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 KEY = "key-of-one"
 BATCHES = 10

@@ -80,7 +80,7 @@ class Users:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["immediate", "killed"])
 async def test_a_restart_raises_one_kind_of_error_and_loses_no_commit(
     postgres: PostgresServer, there: Database, how: str
@@ -104,7 +104,7 @@ async def test_a_restart_raises_one_kind_of_error_and_loses_no_commit(
     assert set(users.committed) <= kept
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 async def test_a_server_that_is_full_is_a_passing_fault(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ async def test_a_delay_is_felt(proxy: TcpProxy, behind: Bus) -> None:
     assert time.monotonic() - began >= 0.4
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 async def test_a_silent_server_is_given_up_for_another(
     proxy: TcpProxy, nats_process: NatsProcess
 ) -> None:

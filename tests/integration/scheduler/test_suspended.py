@@ -25,7 +25,7 @@ IDS = [f"a{n}" for n in range(57)] + ["bad1", "bad2", "bad3"]
 
 
 def slow(*case: Any) -> Any:
-    return pytest.param(*case, marks=pytest.mark.slow)
+    return pytest.param(*case, marks=pytest.mark.faults)
 
 
 WHO: ContextVar[str] = ContextVar("WHO", default="")

@@ -99,7 +99,7 @@ def heal(member: Member, how: str) -> None:
             member.proxy.restore()
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["killed", "suspended", "cut off"])
 async def test_a_standby_takes_over_and_nothing_is_done_twice(
     house: House,
