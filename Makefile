@@ -23,12 +23,12 @@ demo: $(INSTALLED)
 test: check
 	$(BIN)/pytest -m "not slow and not faults" -n 4 --dist loadscope
 
-## make test-all  the slow tier: real vLLM, the built wheel, a kill at every crash point
+## make test-all  the slow tier: real vLLM, the built wheel, a chaos run of a fixed seed
 test-all: $(INSTALLED)
 	$(BIN)/python tests/support/vllm_environment.py
 	$(BIN)/pytest -m slow --timeout 1800
 
-## make faults    long runs: partitions, NATS clusters, rolling restarts, full disks, fixed chaos seeds
+## make faults    long runs: crash points, partitions, NATS clusters, rolling restarts, full disks, fixed chaos seeds
 faults: $(INSTALLED)
 	$(BIN)/pytest -m faults --timeout 1800
 

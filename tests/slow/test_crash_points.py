@@ -13,7 +13,7 @@ import pytest_asyncio
 from chaos.crash_matrix import EXEMPT, MATRIX, cases
 from chaos.crash_runs import Pool, first_start
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 # Each is five processes, most of whose time is waiting: for leases, claims and redeliveries.
 SYSTEMS = 3
 
