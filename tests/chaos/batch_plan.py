@@ -1,6 +1,7 @@
 """What one batch asks for: pure data, made from a seed, so that a run can be repeated."""
 
 import random
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ BATCH_KINDS: Final = {
     "unknown file": 1,
     "input deleted": 2,
     "poison": 2,
+    "retried": 2,
 }
 _ENDS: Final = {
     "cancelled": {"cancelled", "completed"},
@@ -39,7 +41,10 @@ _ENDS: Final = {
 
 
 class BatchPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """at_s: after the system serves; wait_s: before it is cancelled, or its input deleted."""
+    """at_s: after the system serves; wait_s: before it is cancelled, or its input deleted.
+
+    only: the lines that a retry asks for once more; none: all of them.
+    """
 
     number: int
     at_s: float
@@ -49,6 +54,22 @@ class BatchPlan(msgspec.Struct, frozen=True, kw_only=True):
     lines: int
     wait_s: float
     poison: str = ""
+    only: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Its lines in the order of its input, numbered as they were first handed in."""
+        return self.only or range(self.lines)
+
+    def retry(self, custom_ids: Sequence[str]) -> "BatchPlan":
+        """Of these lines, in the order of the new input."""
+        only = tuple(number_of(name) for name in custom_ids)
+        return msgspec.structs.replace(self, kind="retry", lines=len(only), only=only)
+
+    def place(self, custom_id: str) -> int:
+        """Of the line in its input, counted from 1; 0: it is not there."""
+        number = number_of(custom_id)
+        return self.numbers.index(number) + 1 if number in self.numbers else 0
 
     @property
     def window(self) -> str:
@@ -64,7 +85,7 @@ class BatchPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_refused(self, line: int) -> bool:
         """The engine answers 400: the line belongs into the error file."""
-        return self.kind == "failing" and line % 7 == 3
+        return self.kind in ("failing", "retried", "retry") and line % 7 == 3
 
     def is_poison(self, line: int) -> bool:
         return bool(self.poison) and line == self.lines // 2
@@ -96,6 +117,11 @@ class BatchPlan(msgspec.Struct, frozen=True, kw_only=True):
             "url": self.endpoint,
             "body": body,
         }
+
+
+def number_of(custom_id: str) -> int:
+    """The line's, as it was first handed in."""
+    return int(custom_id.rpartition("-")[2])
 
 
 # Valid to the API, which leaves parameters to the engine.

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from batch_common.state import TERMINAL
-from chaos.batch_plan import BatchPlan
+from chaos.batch_plan import BatchPlan, number_of
 from chaos.subscriber import SeenEvent
 
 UNFINISHED = {"cancelled": "batch_cancelled", "expired": "batch_expired"}
@@ -106,7 +106,7 @@ def _check_lines(seen: Evidence) -> list[str]:
     plan, counts, status = seen.plan, seen.batch["request_counts"], seen.batch["status"]
     found = []
     there = Counter(line["custom_id"] for line in output + errors)
-    wanted = {plan.custom_id(line) for line in range(plan.lines)}
+    wanted = {plan.custom_id(line) for line in plan.numbers}
     if missing := wanted - there.keys():
         found.append(f"{len(missing)} requests are lost: {sorted(missing)[:5]}")
     if repeated := [name for name, count in there.items() if count > 1]:
@@ -142,9 +142,8 @@ def _check_answers(seen: Evidence, asked: dict[str, str]) -> list[str]:
         if _is_bad(plan, line):
             found.append(f"{line['custom_id']} cannot have succeeded")
     for line in _lines(seen.output) + _lines(seen.errors):
-        number = int(line["custom_id"].rpartition("-")[2]) + 1
         batch = seen.batch["id"].removeprefix("batch_")
-        if line["id"] != f"batch_req_{batch}_{number}":
+        if line["id"] != f"batch_req_{batch}_{plan.place(line['custom_id'])}":
             found.append(f"{line['custom_id']} has the id {line['id']}")
     for line in _lines(seen.errors):
         code = _code(line)
@@ -154,7 +153,7 @@ def _check_answers(seen: Evidence, asked: dict[str, str]) -> list[str]:
 
 
 def _is_bad(plan: BatchPlan, line: dict[str, Any]) -> bool:
-    number = int(line["custom_id"].rpartition("-")[2])
+    number = number_of(line["custom_id"])
     return plan.is_refused(number) or plan.is_poison(number)
 
 

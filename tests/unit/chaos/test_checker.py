@@ -74,6 +74,24 @@ def test_a_batch_that_went_well_is_left_in_peace() -> None:
     assert innocent_failures(evidence()) == []
 
 
+def test_a_retry_answers_the_lines_it_asks_for_and_numbers_them_anew() -> None:
+    again = plan(lines=14).retry(["5-10", "5-3"])
+    counts = {"total": 2, "completed": 0, "failed": 2}
+    errors = joined(bad(10) | {"id": "batch_req_1_1"}, bad(3) | {"id": "batch_req_1_2"})
+    files = {"output_file_id": None, "error_file_id": "file-err"}
+    seen = evidence(
+        plan=again,
+        batch=batch(request_counts=counts, **files),
+        output=None,
+        errors=errors,
+        stream=errors,
+        events=[SeenEvent("e1", "batch.completed", "batch_1", {"counts": counts, **files})],
+    )
+    assert check(seen, {}) == []
+    first = joined(bad(10), bad(3))
+    assert check(msgspec.structs.replace(seen, errors=first, stream=first), {})
+
+
 def test_an_end_that_was_told_twice_under_one_id_is_fine() -> None:
     seen = evidence()
     again = msgspec.structs.replace(seen, events=seen.events * 2, posts=seen.posts * 2)
