@@ -138,3 +138,22 @@ async def test_a_zombie_settles_nothing(
     )
     await runner.kill()
     assert scheduler.completions == []
+
+
+async def test_a_zombie_settles_nothing_whatever_it_is_answered(
+    scheduler: ScriptedScheduler, runners: Runners
+) -> None:
+    """Suspended while it asked: `stop` would have it ack what is the next runner's by now."""
+    [ready] = await scheduler.plan(prompts(10))
+
+    def sleep_first(_: ChunkClaim) -> str:
+        if len(scheduler.claims) == 1:
+            time.sleep(1.3)  # the whole process is suspended, as by SIGSTOP
+        return "stop"
+
+    scheduler.answer = sleep_first
+    await scheduler.release(ready)
+    runners.start(ack_wait_s=1.0, chunks_held=1)
+    await until(
+        lambda: len({claim.attempt for claim in scheduler.claims}) > 1, what="the next delivery"
+    )

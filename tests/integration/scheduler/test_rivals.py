@@ -248,6 +248,26 @@ async def test_a_lost_chunk_is_offered_under_a_new_id(world: World, hands: Clock
     assert offered.generation == attempt.ready.generation + 1
 
 
+async def test_a_chunk_whose_hand_back_the_server_forgot_is_offered_again(
+    world: World, hands: Clock
+) -> None:
+    """A restart of NATS loses a nak, and the message would sleep until `ack_wait` ends."""
+    _, attempt = await in_hand(world)
+    assert await world.claim(attempt) == "go"
+    await world.claim(attempt, released=True)
+    context = world.schedulers[0].context
+
+    async def generation() -> int:
+        await reconcile(context)
+        await world.schedulers[0].relay.send_page()
+        return decode(world.streams.ready[attempt.message.subject].body, ChunkReady).generation
+
+    hands.forward(5)  # as a rule it is delivered at once, and taken up
+    assert await generation() == attempt.ready.generation
+    hands.forward(10)
+    assert await generation() == attempt.ready.generation + 1
+
+
 async def test_a_chunk_is_not_closed_under_its_runner(world: World, hands: Clock) -> None:
     """It hears `stop`, saves what it has, and lets go; only then is the chunk closed."""
     batch_id, attempt = await in_hand(world)
