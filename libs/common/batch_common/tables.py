@@ -193,6 +193,8 @@ deliveries = Table(
     metadata,
     _id("batch_id"),
     Column("sink", String(255), primary_key=True),
+    # Of the sink webhook_endpoint: which one; empty: the sink has one place only.
+    Column("endpoint", String(64), primary_key=True, default="", server_default=""),
     Column("tenant", String(255), nullable=False),
     # The terminal event's id and type, so that a delivery can be made without the event.
     Column("event_id", String(64), nullable=False),
@@ -206,6 +208,26 @@ deliveries = Table(
     Column("last_error", Text),
     Column("link", Text),
     Index("deliveries_due", "sink", "state", "next_at"),
+)
+
+# Where a tenant wants the ends of its batches told, made over the API.
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    _id(),
+    Column("tenant", String(255), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", _Json, nullable=False),
+    # Signs what is sent. Both are empty once the endpoint is deleted.
+    Column("secret", Text, nullable=False),
+    # Those before it that still sign: {"secret": …, "until": Unix seconds}, the newest first.
+    Column("old_secrets", _Json, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    # A deleted one stays, as a cursor for lists.
+    Column("deleted_at", BigInteger),
+    Index("webhook_endpoints_by_tenant", "tenant", "id"),
 )
 
 outbox = Table(
