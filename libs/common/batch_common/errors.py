@@ -10,9 +10,16 @@ BatchServerError
     ├── StartError             the service cannot start (exit code 1)
     │   ├── SchemaTooNewError  a newer release has written this database
     │   └── StreamConflictError  a stream of that name exists with other settings
+    ├── TaskSchemaError        a task schema is not as it must be
     ├── BlobNotFoundError      no object has that key
     └── BlobStoreFullError     no space is left
 """
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batch_common.task_schema import Problem
 
 
 class BatchServerError(Exception):
@@ -56,6 +63,15 @@ class SchemaTooNewError(StartError):
 
 class StreamConflictError(StartError):
     """A stream of our name exists with settings that ours cannot be merged with."""
+
+
+class TaskSchemaError(PermanentError):
+    """A task schema is not as it must be; `problems` says where, each with a JSON pointer."""
+
+    def __init__(self, where: str, problems: "Sequence[Problem]") -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{where}: {problems[0]}{more}")
+        self.problems = tuple(problems)
 
 
 class BlobNotFoundError(PermanentError):
