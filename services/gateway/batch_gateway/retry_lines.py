@@ -74,6 +74,7 @@ def _numbers(lines: bytes) -> list[int]:
 async def planned_lines(blobs: BlobStore, batch: Row[Any], wanted: LineSet) -> AsyncIterator[bytes]:
     """The wanted lines in planned order, in pieces of about 1 MiB.
 
+    Without the last newline: the user's file may have had none, and been as large as is allowed.
     Raises BlobNotFoundError when the plan is gone or lacks one of them.
     """
     window = _Window(blobs, plan_input(batch.id, batch.plan))
@@ -81,13 +82,13 @@ async def planned_lines(blobs: BlobStore, batch: Row[Any], wanted: LineSet) -> A
     async for start, end, lines in _runs(blobs, batch, wanted):
         found += lines
         async for cut in window.cuts(start, end):
-            piece += cut
             if len(piece) >= WINDOW_BYTES:
                 yield bytes(piece)
                 piece.clear()
+            piece += cut
     if found != wanted.count:
         raise BlobNotFoundError(window.key)
-    yield bytes(piece)
+    yield bytes(piece).removesuffix(b"\n")
 
 
 class _Window:

@@ -92,7 +92,8 @@ async def test_the_new_batch_has_the_lines_of_the_error_file(served: Any, status
     old = await ended(served, order, failed=[12, 1, 7], status=status, **about)
     new = (await retry(served, old["id"])).json()
     content = await served.http.get(f"/v1/files/{new['input_file_id']}/content")
-    assert content.content == b"".join(request(n, n * 7919 % 3000) for n in (1, 7, 12))
+    expected = b"".join(request(n, n * 7919 % 3000) for n in (1, 7, 12))
+    assert content.content == expected.removesuffix(b"\n")
     assert new == {
         **old,
         "id": new["id"],
@@ -120,6 +121,17 @@ async def test_many_lines_over_many_windows(served: Any) -> None:
     assert [json.loads(line)["custom_id"] for line in content.splitlines()] == [
         f"c{number}" for number in failed
     ]
+
+
+@pytest.mark.parametrize("lines", [1, 700])
+async def test_the_new_file_is_no_larger_than_the_old_one(served: Any, lines: int) -> None:
+    """One of the largest size that is allowed would else be refused, for its last newline."""
+    order = list(range(1, lines + 1))
+    allowed = sum(len(request(n, n * 7919 % 3000)) for n in order) - 1
+    old = await ended(served, order, order)
+    new = (await retry(served, old["id"])).json()
+    file = (await served.http.get(f"/v1/files/{new['input_file_id']}")).json()
+    assert file["bytes"] == allowed
 
 
 async def test_a_retry_of_a_retry_names_its_parent(served: Any) -> None:
