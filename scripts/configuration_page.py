@@ -23,9 +23,8 @@ HEAD = """\
 
 One YAML file, given as `--config FILE` to `vllm-batch up` or to a single service. Every key has a
 default; unknown keys are refused. `${NAME}` takes an environment variable, `${NAME:-default}` one
-that may be missing. Each setting is also an environment variable,
-`VLLM_BATCH_<SECTION>__<KEY>`, which goes before the file, and a command-line option goes before
-both.
+that may be missing. Each setting is also an environment variable, which goes before the file, and a
+command-line option goes before both.
 
 ```yaml
 gateway:
@@ -42,6 +41,21 @@ runner:
   models: [Qwen/Qwen3-4B]
   options: {max_model_len: "8192"}
 ```
+
+A variable is called `VLLM_BATCH_` and the way to the setting, with two underscores between its
+steps; capitals stand for small letters, and values are YAML:
+
+| variable | of |
+|---|---|
+| `VLLM_BATCH_DATA_DIR=/srv/batch` | `data_dir` |
+| `VLLM_BATCH_MODELS='[a, b]'` | `models` |
+| `VLLM_BATCH_GATEWAY__PORT=8080` | `gateway` |
+| `VLLM_BATCH_RESULT_HANDLERS__WEBHOOK__URL=https://…` | `result_handlers.webhook` |
+| `VLLM_BATCH_RUNNER__OPTIONS__MAX_MODEL_LEN=8192` | `runner.options`; taken as it stands |
+| `VLLM_BATCH_GATEWAY__API_KEYS='{sk-One: acme}'` | `gateway`: API keys keep their capitals |
+
+A variable for a whole section (`VLLM_BATCH_RESULT_HANDLERS__WEBHOOK='{url: …}'`) adds its keys to
+those of the file, and variables for single keys go before it.
 
 Exit code 3 means that the configuration is wrong; the message names the key.
 """

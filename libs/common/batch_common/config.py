@@ -1,8 +1,8 @@
 """The configuration: one frozen tree, parsed once, unknown keys refused.
 
 Read from a YAML file (`${NAME}` and `${NAME:-default}` take environment variables, `$${` stands
-for `${`), then `VLLM_BATCH_<SECTION>__<KEY>` environment variables on top (their values are YAML
-too).
+for `${`), then `VLLM_BATCH_<SECTION>__<KEY>` environment variables on top, to any depth (their
+values are YAML too).
 """
 
 from typing import Annotated, Literal

@@ -15,6 +15,10 @@ from batch_common.errors import ConfigError
 from batch_common.secret import ApiKeys, Options, Secret
 
 _ENV_PREFIX = "VLLM_BATCH_"
+# Keys of this mapping are told apart by their case, which names of variables do not have.
+_KEYS = ("gateway", "api_keys")
+# Values of these are text, as `-o key=value` has them.
+_VERBATIM = ("runner", "options")
 # `$${` stands for `${` itself.
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -110,17 +114,38 @@ def _lookup(reference: re.Match[str], environ: Mapping[str, str], path: Path) ->
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`A__B__C=v` as {a: {b: {c: v}}}. What names a whole section goes before what is in it."""
     tree: dict[str, Any] = {}
-    for name, text in environ.items():
-        if not name.startswith(_ENV_PREFIX):
-            continue
-        section, _, key = name.removeprefix(_ENV_PREFIX).lower().partition("__")
-        value = _scalar(name, text)
-        if key:
-            tree.setdefault(section, {})[key] = value
-        elif section in Config.__struct_encode_fields__:
-            tree[section] = value
+    given = {
+        tuple(name.removeprefix(_ENV_PREFIX).lower().split("__")): name
+        for name in environ
+        if name.startswith(_ENV_PREFIX)
+    }
+    for path in sorted(given, key=lambda path: (len(path), path)):
+        if len(path) == 1 and path[0] not in Config.__struct_encode_fields__:
+            continue  # of something else that is called like us
+        text = environ[given[path]]
+        value = text if path[:-1] == _VERBATIM else _scalar(given[path], text)
+        _place(tree, path, value, given[path])
     return tree
+
+
+def _place(tree: dict[str, Any], path: tuple[str, ...], value: Any, name: str) -> None:
+    *above, key = path
+    if path[:-1] == _KEYS:
+        raise ConfigError(
+            f"{_ENV_PREFIX}GATEWAY__API_KEYS__… in the environment names an API key, and names of "
+            "variables are read in lower case: give all keys as one mapping, "
+            f"{_ENV_PREFIX}GATEWAY__API_KEYS='{{key: tenant}}'"
+        )
+    for section in above:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(
+                f"the environment variable {name} is a key of {section}, which another variable "
+                "sets to something without keys: leave one of them out"
+            )
+    tree[key] = value
 
 
 def _scalar(name: str, text: str) -> Any:

@@ -57,6 +57,36 @@ def test_the_environment_is_over_the_file_and_overrides_are_over_both(tmp_path: 
     assert config.sinks.webhook.url == "https://example.com"
 
 
+def test_variables_reach_settings_at_any_depth(tmp_path: Path) -> None:
+    environ = {
+        "VLLM_BATCH_RESULT_HANDLERS__WEBHOOK__URL": "https://example.com/hook",
+        "VLLM_BATCH_RESULT_HANDLERS__WEBHOOK": "{url: overridden, timeout_s: 3}",
+        "VLLM_BATCH_RESULT_HANDLERS__CUSTOM__CSV__OPTIONS__FOLDER": "/srv/answers",
+        "VLLM_BATCH_RUNNER__OPTIONS__MAX_MODEL_LEN": "8192",
+        "VLLM_BATCH_RUNNER__OPTIONS__ENFORCE_EAGER": "true",
+    }
+    written = "result_handlers: {webhook: {secret: s, url: u}, custom: {csv: {handler: 'a:B'}}}"
+    config = load(tmp_path, written, environ)
+    webhook, csv = config.sinks.webhook, config.sinks.custom["csv"]
+    assert (webhook.url, webhook.timeout_s) == ("https://example.com/hook", 3)
+    assert webhook.secret.reveal() == "s"
+    assert (csv.handler, csv.options.reveal()) == ("a:B", {"folder": "/srv/answers"})
+    assert config.runner.options == {"max_model_len": "8192", "enforce_eager": "true"}
+
+
+def test_a_variable_below_one_that_has_no_keys_is_refused() -> None:
+    environ = {"VLLM_BATCH_GATEWAY": "5", "VLLM_BATCH_GATEWAY__PORT": "1"}
+    with pytest.raises(ConfigError, match=r"VLLM_BATCH_GATEWAY__PORT is a key of gateway"):
+        load_config(None, environ)
+
+
+def test_an_api_key_is_not_taken_from_the_name_of_a_variable() -> None:
+    """Its capitals would be lost, and the key that its owner has would be refused."""
+    with pytest.raises(ConfigError, match="as one mapping") as raised:
+        load_config(None, {"VLLM_BATCH_GATEWAY__API_KEYS__SK_HIDDEN": "acme"})
+    assert "hidden" not in str(raised.value).lower()
+
+
 def test_other_variables_with_our_prefix_are_no_settings() -> None:
     assert load_config(None, {"VLLM_BATCH_PARENT_PID": "7"}) == Config()
 
