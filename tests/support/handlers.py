@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from batch_sinks import BatchMetadata, ResultHandler, Results
+from batch_sinks import BatchMetadata, Delivered, ResultHandler, Results
 
 
 class Books(ResultHandler):
@@ -63,6 +63,14 @@ class Raises(Books):
         if self.note(batch_id, metadata):
             return True
         raise SystemExit("the warehouse is closed")
+
+
+class Links(Books):
+    """Says where what it has delivered can be looked at."""
+
+    async def handle(self, batch_id: str, _: Results, metadata: BatchMetadata) -> Delivered:
+        self.note(batch_id, metadata)
+        return Delivered(link=f"https://warehouse.internal/{batch_id}")
 
 
 class SaysNo(Books):

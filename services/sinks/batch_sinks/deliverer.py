@@ -10,6 +10,7 @@ from batch_common.logs import bind_ids, get_log
 from batch_common.tasks import Tasks, cancel_all, repeat
 from batch_sinks.deliveries import Deliveries
 from batch_sinks.ended import EndedBatches
+from batch_sinks.handler import Delivered
 from batch_sinks.metrics import ATTEMPTS, PENDING, SECONDS
 from batch_sinks.retry import Retry, after_failure
 from batch_sinks.sink import DeliveryError, Item, Sink
@@ -96,25 +97,25 @@ class Deliverer:
     async def _deliver(self, item: Item) -> str:
         try:
             async with asyncio.timeout(self._sink.limit_s):
-                wanted = await self._hand_over(item)
+                handed = await self._hand_over(item)
         except TimeoutError:
             return await self._settle_failure(item, f"not done within {self._sink.limit_s:g} s")
         except DeliveryError as error:
             return await self._settle_failure(item, str(error))
-        if not wanted:
+        if handed is None:
             await self._rows.skipped(item)
             return "skipped"
-        await self._rows.delivered(item)
+        await self._rows.delivered(item, handed.link)
         log.info("delivered", event_type=item.event_type)
         return "delivered"
 
-    async def _hand_over(self, item: Item) -> bool:
+    async def _hand_over(self, item: Item) -> Delivered | None:
+        """None: the batch is not for this sink."""
         batch = await self._batches.find(item.batch_id)
         if not batch.wants(item.sink) or not await self._sink.wants(item, batch):
-            return False
+            return None
         with SECONDS.labels(item.sink).time():
-            await self._sink.deliver(item, batch)
-        return True
+            return Delivered(link=await self._sink.deliver(item, batch))
 
     async def _settle_failure(self, item: Item, error: str) -> str:
         next_step = after_failure(

@@ -84,11 +84,12 @@ class Deliveries:
         async with self._database.write("delivery keep") as conn:
             return (await conn.execute(statement)).rowcount == 1
 
-    async def delivered(self, item: Item) -> bool:
+    async def delivered(self, item: Item, link: str | None = None) -> bool:
         """True also when the claim ran out meanwhile: the receiver has it all the same."""
+        at = clock.timestamp()
         async with self._database.write("delivery delivered") as conn:
             return await _move(
-                conn, item, DeliveryState.DELIVERED, delivered_at=clock.timestamp(), last_error=None
+                conn, item, DeliveryState.DELIVERED, delivered_at=at, last_error=None, link=link
             )
 
     async def skipped(self, item: Item) -> bool:

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
+
+import msgspec
 
 from batch_sinks.results import Results
 
@@ -50,6 +52,18 @@ class BatchMetadata(TypedDict):
     attempt: int
 
 
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """What `handle` may return in place of True.
+
+    link: where somebody can look at what was delivered; `GET /v1/batches/{id}/deliveries` shows it
+    """
+
+    link: str | None = None
+
+
+Outcome: TypeAlias = bool | Delivered
+
+
 class ResultHandler(ABC):
     """One place that the results of finished batches go to.
 
@@ -76,10 +90,10 @@ class ResultHandler(ABC):
     @abstractmethod
     def handle(
         self, batch_id: str, results: Results, metadata: BatchMetadata
-    ) -> bool | Awaitable[bool]:
+    ) -> Outcome | Awaitable[Outcome]:
         """Called for each batch that has ended with a file, at least once.
 
-        True: delivered, for good. False or an exception: try again later, with growing pauses.
+        True, or Delivered: for good. False or an exception: try again later, with growing pauses.
         A process that dies after the work is done and before this is noted calls again, so
         make repeats harmless: overwrite, or write under the batch's id and the custom_id.
         """

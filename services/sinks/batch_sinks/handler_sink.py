@@ -5,7 +5,7 @@ from typing import Final
 
 from batch_common.logs import get_log
 from batch_sinks.ended import EndedBatch
-from batch_sinks.handler import ResultHandler
+from batch_sinks.handler import Delivered, Outcome, ResultHandler
 from batch_sinks.sink import DeliveryError, Item
 from batch_sinks.thread_call import HandlerRaisedError, ThreadCall
 
@@ -25,12 +25,12 @@ class HandlerSink:
         self.limit_s = limit_s
         self.side_by_side = side_by_side
         self._handler = handler
-        self._left: list[ThreadCall[bool]] = []
+        self._left: list[ThreadCall[Outcome]] = []
 
     async def wants(self, item: Item, batch: EndedBatch) -> bool:  # noqa: ARG002 - the protocol has it
-        return batch.has_file and await self._call("enabled", self._handler.enabled)
+        return batch.has_file and bool(await self._call("enabled", self._handler.enabled))
 
-    async def deliver(self, item: Item, batch: EndedBatch) -> None:
+    async def deliver(self, item: Item, batch: EndedBatch) -> str | None:
         results, about = await batch.results(), batch.about(item)
         delivered = await self._call(
             f"{item.batch_id} attempt {item.attempt}",
@@ -41,6 +41,7 @@ class HandlerSink:
             raise DeliveryError(
                 "the handler did not return True, which would have said that all is delivered"
             )
+        return delivered.link if isinstance(delivered, Delivered) else None
 
     async def close(self) -> None:
         """Handlers keep no connections between calls that we could close."""
@@ -48,16 +49,16 @@ class HandlerSink:
     async def _call(
         self,
         what: str,
-        function: Callable[[], bool | Awaitable[bool]],
+        function: Callable[[], Outcome | Awaitable[Outcome]],
         on_cancel: Callable[[], object] = lambda: None,
-    ) -> bool:
+    ) -> Outcome:
         self._left = [call for call in self._left if call.is_running]
         if len(self._left) >= _LEFT_BEHIND:
             raise DeliveryError(
                 f"{len(self._left)} earlier calls of this handler never came back: find what they "
                 "wait for, then restart the sinks service"
             )
-        call = ThreadCall(f"{self.name} {what}", function)
+        call: ThreadCall[Outcome] = ThreadCall(f"{self.name} {what}", function)
         try:
             return await call.wait(on_cancel)
         except HandlerRaisedError as error:

@@ -46,8 +46,11 @@ class Sink(Protocol):
     async def wants(self, item: Item, batch: "EndedBatch") -> bool:
         """False: this batch is skipped, for good. Raises DeliveryError when it cannot say."""
 
-    async def deliver(self, item: Item, batch: "EndedBatch") -> None:
-        """Returns once the receiver has it. Raises DeliveryError; the caller tries again."""
+    async def deliver(self, item: Item, batch: "EndedBatch") -> str | None:
+        """Returns once the receiver has it: a link to where it can be looked at, or None.
+
+        Raises DeliveryError; the caller tries again.
+        """
 
     async def close(self) -> None:
         """Gives up connections. Nothing is being delivered any more."""

@@ -128,6 +128,16 @@ async def test_results_that_cannot_be_read_are_a_failed_attempt(
 
 
 @on_sqlite
+async def test_a_link_to_what_was_delivered_is_kept(
+    serve: Serve, end_batch: EndBatch, in_state: InState, find_row: FindRow, books: Path
+) -> None:
+    async with serve(handlers=mine(books, "Links")):
+        batch_id = await end_batch(**BATCH)
+        await until(in_state("delivered", batch_id, sink="mine"))
+    assert (await find_row(batch_id, "mine")).link == f"https://warehouse.internal/{batch_id}"
+
+
+@on_sqlite
 async def test_one_that_is_not_configured_is_skipped(
     serve: Serve, end_batch: EndBatch, in_state: InState, books: Path
 ) -> None:
