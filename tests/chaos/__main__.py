@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,8 @@ from chaos.run import Settings, run_chaos
 
 def main() -> int:
     arguments = _arguments()
+    # As Ctrl-C does, it ends all that was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     seed = random.SystemRandom().getrandbits(31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}, files in {folder}", flush=True)

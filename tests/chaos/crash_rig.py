@@ -37,8 +37,9 @@ _SETTINGS: Final = {
         "claim_ttl_s": 1.5, "lease_ttl_s": 1.2, "poll_s": 0.2, "reconcile_s": 0.3,
     },
     "runner": {
-        "flush_s": 0.1, "claim_s": 0.3, "ack_wait_s": 2.0, "drain_s": 0.5, "window": 8,
-        "request_timeout_s": 60, "request_attempts": 2,
+        "flush_s": 0.1, "claim_s": 0.3, "ack_wait_s": 2.0, "drain_s": 0.5,
+        # Room for every line of a story: those that hang must not keep the others out.
+        "window": 32, "request_timeout_s": 60, "request_attempts": 2,
     },
 }  # fmt: skip
 _RETRY_FOR_S: Final = 5.0
