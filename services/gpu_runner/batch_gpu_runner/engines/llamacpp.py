@@ -20,6 +20,7 @@ from batch_gpu_runner.engines.base import (
 from batch_gpu_runner.engines.llamacpp_server import ServerOptions
 from batch_gpu_runner.engines.load_metrics import LLAMACPP
 from batch_gpu_runner.engines.managed import ManagedEngine, Recipe
+from batch_gpu_runner.engines.option_values import typed_options
 from batch_gpu_runner.engines.settings import EngineSettings, ModelSpec
 
 INSTALL = "pip install 'vllm-batch-server[llamacpp]'"
@@ -74,16 +75,7 @@ def has_llamacpp() -> bool:
 
 def parse_server_options(options: dict[str, str]) -> ServerOptions:
     """Raises EngineOptionError that lists what there is."""
-    known = ServerOptions.__struct_fields__
-    for key in options:
-        if key not in known:
-            raise EngineOptionError(
-                f"engine llamacpp has no option {key!r}; it has {', '.join(known)}"
-            )
-    try:
-        chosen = msgspec.convert(options, ServerOptions, strict=False)
-    except msgspec.ValidationError as error:
-        raise EngineOptionError(f"engine llamacpp, option value: {error}") from error
+    chosen = typed_options("llamacpp", options, ServerOptions)
     if chosen.n_threads:
         return chosen
     return msgspec.structs.replace(chosen, n_threads=_processors())

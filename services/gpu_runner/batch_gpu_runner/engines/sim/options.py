@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from batch_gpu_runner.engines.base import EngineOptionError
+from batch_gpu_runner.engines.option_values import typed_options
 
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -39,14 +40,7 @@ class SimOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def parse_sim_options(options: dict[str, str]) -> SimOptions:
     """Raises EngineOptionError that names the option."""
-    known = SimOptions.__struct_fields__
-    for key in options:
-        if key not in known:
-            raise EngineOptionError(f"engine sim has no option {key!r}; it has {', '.join(known)}")
-    try:
-        parsed = msgspec.convert(options, SimOptions, strict=False)
-    except msgspec.ValidationError as error:
-        raise EngineOptionError(f"engine sim, option value: {error}") from error
+    parsed = typed_options("sim", options, SimOptions)
     for key in ("crash_on", "hang_on", "oom_on"):
         _check_pattern(key, getattr(parsed, key))
     return parsed
