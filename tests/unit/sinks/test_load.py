@@ -83,9 +83,14 @@ async def test_a_class_in_the_configured_folder(tmp_path: Path) -> None:
         (
             "mine",
             {"handler": "support.handlers:Sync"},
-            r"options \(none\) do not fit Sync: .*folder",
+            r"mine\.options do not fit Sync: .*'folder'; it takes folder: str, token: str = ''",
         ),
-        ("mine", {"handler": "support.handlers:Books"}, r"do not fit Books"),
+        ("mine", {"handler": "support.handlers:Books"}, r"Books has no method handle: write it"),
+        ("mine", {"handler": "support.handlers"}, r"mine\.handler 'support\.handlers' is neither"),
+        ("mine", {"handler": "acne"}, r"neither an entry point .*\(acme, broken\) nor .*MODULE:"),
+        ("mine", {"handler": "support.handlers:"}, r"is not of the form MODULE:CLASS"),
+        ("mine", {"handler": ":Sync"}, r"is not of the form MODULE:CLASS"),
+        ("mine", {"handler": "support.wait:until"}, r"until is no subclass of batch_sinks\."),
         ("broken", {}, r"entry point 'broken' \(acme_warehouse:Nothing\) cannot be loaded"),
         ("a:B", {}, r"names 'a:B': names are letters.*custom\.NAME\.handler"),
         ("x.y", {}, r"names 'x\.y'"),
@@ -100,6 +105,19 @@ async def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None
     (tmp_path / "our_broken_module.py").write_text("1 / 0\n")
     with pytest.raises(ConfigError, match=r"importing our_broken_module raised ZeroDivisionError"):
         make("mine", handler="our_broken_module:X", folder=str(tmp_path))
+
+
+async def test_an_option_that_the_class_does_not_take() -> None:
+    options = Options({"folder": "f", "fodler": "hunter2"})
+    with pytest.raises(ConfigError, match=r"unexpected keyword argument 'fodler'; it takes") as no:
+        make("mine", handler="support.handlers:Sync", options=options)
+    assert "hunter2" not in str(no.value)
+
+
+async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    folder = str(tmp_path / "handlers")
+    with pytest.raises(ConfigError, match=r"result_handlers\.folder: .*/handlers is no folder"):
+        make("mine", handler="our_handlers:Warehouse", folder=folder)
 
 
 async def test_what_a_constructor_says_of_its_options_stays_unsaid() -> None:
