@@ -171,17 +171,22 @@ class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One POST for each batch that ends, as OpenAI sends them."""
 
+    # Takes the ends of all tenants' batches, once `enabled` names webhook.
     url: str = ""
-    # whsec_… as `openai` verifies it.
+    # whsec_… as `openai` verifies it; signs what goes to `url` and to metadata.webhook_url.
     secret: Secret = Secret("")
-    # Which endings are sent.
+    # Which endings are sent to `url`.
     events: tuple[str, ...] = (
         "batch.completed",
         "batch.failed",
         "batch.expired",
         "batch.cancelled",
     )
-    # Allow targets on loopback, private and link-local addresses.
+    # Tenants may make endpoints over the API, and name a URL in a batch's metadata.webhook_url.
+    by_api: bool = True
+    # Their targets may be http:// as well; the url above may be in any case.
+    allow_http: bool = False
+    # Allow targets on loopback, private and link-local addresses, theirs and the url above.
     allow_private: bool = False
     # For one attempt.
     timeout_s: Seconds = 15.0
@@ -254,6 +259,14 @@ class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError("result_handlers.enabled names one twice: name each one once")
 
 
+class Schemas(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Task schemas, which a batch names in `metadata.schema`; see SCHEMAS.md."""
+
+    # Yours, each in a file NAME.json; the gateway reads it whenever a batch names one. Names that
+    # are not in it are looked for among the built-in ones.
+    folder: str = ""
+
+
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prometheus metrics, on a port of their own; port 0 switches them off."""
 
@@ -284,5 +297,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scheduler: Scheduler = field(default_factory=Scheduler)
     runner: Runner = field(default_factory=Runner)
     sinks: Sinks = field(default_factory=Sinks, name="result_handlers")
+    schemas: Schemas = field(default_factory=Schemas)
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)

@@ -117,6 +117,8 @@ class ChunkReady(Event, frozen=True, kw_only=True):
     prefix: str
     # Unix seconds by which the batch expires.
     deadline: int
+    # Blob key of the task schema that answers must follow; null: none.
+    schema_key: str | None = None
 
 
 class ChunkCompleted(Event, frozen=True, kw_only=True):
@@ -136,6 +138,8 @@ class DeliveryFailed(Event, frozen=True, kw_only=True):
     batch_id: str
     tenant: str
     sink: str
+    # Of the sink webhook_endpoint: which one; null: the sink has one place only.
+    endpoint: str | None = None
     # The terminal event that was not delivered.
     event_id: str
     event_type: str
@@ -164,6 +168,21 @@ class ClaimAnswer(msgspec.Struct, frozen=True):
     """go: work (on). busy: another attempt is alive. stop: flush and drop the chunk for good."""
 
     answer: Literal["go", "busy", "stop"]
+
+
+class WebhookTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Request on `webhook.test`: send this endpoint of the tenant's a sample of an event."""
+
+    tenant: str
+    endpoint: str
+    event_type: str
+
+
+class WebhookTested(msgspec.Struct, frozen=True, kw_only=True):
+    """What the endpoint answered; without a status, why it did not, in words for the tenant."""
+
+    status_code: int | None = None
+    error: str = ""
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +221,8 @@ BATCH_EVENTS: Final[tuple[type[BatchEvent], ...]] = (
     BatchExpired,
     BatchCancelled,
 )
+# Of a batch's end.
+TERMINAL_TYPES: Final = tuple(event.type for event in BATCH_EVENTS if issubclass(event, BatchEnded))
 STREAM_EVENTS: Final[tuple[type[Event], ...]] = (
     *BATCH_EVENTS,
     ChunkReady,

@@ -13,6 +13,7 @@ BATCH_EVENTS = "batch.>"
 CHUNK_READY_ALL = "chunk.ready.>"
 CHUNK_COMPLETED = "chunk.completed"
 CHUNK_CLAIM = "chunk.claim"
+WEBHOOK_TEST = "webhook.test"
 DEAD_ALL = "dead.>"
 
 _PLAIN = frozenset((string.ascii_letters + string.digits + "_-").encode())

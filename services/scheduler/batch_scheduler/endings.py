@@ -18,9 +18,10 @@ from batch_common.events import (
 )
 from batch_common.ids import new_id
 from batch_common.outbox import add_batch_event
-from batch_common.state import BatchStatus, DeliveryState, move_batch
-from batch_common.tables import deliveries, files
+from batch_common.state import BatchStatus, move_batch
+from batch_common.tables import files
 from batch_scheduler.context import SOURCE, AnyRow
+from batch_scheduler.deliveries import add_deliveries
 
 # Where the batch does not say: OpenAI deletes results 30 days after they are made.
 _RESULTS_KEPT_S: Final = 30 * 86400
@@ -68,8 +69,7 @@ async def end_batch(
             await conn.execute(insert(files).values(_file_row(batch, file_id, made, name, at)))
     event = _event(batch, ending.status, output_id, error_id, at)
     event_id = await add_batch_event(conn, event, SOURCE, batch.traceparent)
-    for sink in sinks.enabled:
-        await conn.execute(insert(deliveries).values(_delivery(batch, sink, event_id, event, at)))
+    await add_deliveries(conn, batch, event_id, event, sinks)
     return True
 
 
@@ -107,19 +107,3 @@ def _event(
         output_file_id=output_id,
         error_file_id=error_id,
     )
-
-
-def _delivery(
-    batch: AnyRow, sink: str, event_id: str, event: BatchEnded, at: int
-) -> dict[str, object]:
-    return {
-        "batch_id": batch.id,
-        "sink": sink,
-        "tenant": batch.tenant,
-        "event_id": event_id,
-        "event_type": event.type,
-        "state": DeliveryState.PENDING,
-        "attempts": 0,
-        "created_at": at,
-        "next_at": float(at),
-    }

@@ -1,7 +1,10 @@
 """The sinks service, put together."""
 
 import asyncio
+import contextlib
+from typing import Final
 
+from batch_common import subjects
 from batch_common.blobs import open_blobs
 from batch_common.bus import Bus, connect_at_start
 from batch_common.config import Config
@@ -14,36 +17,39 @@ from batch_common.relay import Relay
 from batch_common.tasks import Tasks
 from batch_sinks.deliverer import Deliverer
 from batch_sinks.ended import EndedBatches
-from batch_sinks.registry import make_sinks
+from batch_sinks.registry import make_api_sinks, make_sinks
 from batch_sinks.sink import Sink
 from batch_sinks.wake import wake_on_events
+from batch_sinks.webhook import Endpoints, Tester
 
 log = get_log(__name__)
+
+# Members of this queue group share the requests of gateways.
+_QUEUE: Final = "sinks"
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Delivers until `stop`. Raises ConfigError, StartError."""
-    sinks = make_sinks(config.sinks)
-    if not sinks:
-        log.info("no_sink_enabled", setting="result_handlers.enabled")
-        await stop.wait()
-        return
-    database = open_database(config.database, data_dir(config))
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        sinks = [*make_sinks(config.sinks)]
+        database = open_database(config.database, data_dir(config))
+        stack.push_async_callback(database.close)
+        endpoints = Endpoints(database)
+        sinks += make_api_sinks(config.sinks.webhook, endpoints)
+        tester = Tester(config.sinks.webhook, endpoints)
+        for close in (tester.close, *(sink.close for sink in sinks)):
+            stack.push_async_callback(close)
         await migrate_at_start(database, stop)
         async with database_clock(database), connect_at_start(config.nats, "sinks", stop) as bus:
             batches = EndedBatches(database, open_blobs(config.blobs, data_dir(config)))
-            await _serve(database, bus, sinks, batches, config.sinks.retry_for_s, stop)
-    finally:
-        for sink in sinks:
-            await sink.close()
-        await database.close()
+            async with bus.answering(subjects.WEBHOOK_TEST, _QUEUE, tester.answer):
+                await _serve(database, bus, sinks, batches, config.sinks.retry_for_s, stop)
 
 
 async def _serve(
     database: Database,
     bus: Bus,
-    sinks: tuple[Sink, ...],
+    sinks: list[Sink],
     batches: EndedBatches,
     retry_for_s: float,
     stop: asyncio.Event,

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from typing import Final
 
 from batch_common import clock
@@ -13,7 +14,7 @@ from batch_sinks.ended import EndedBatches
 from batch_sinks.handler import Delivered
 from batch_sinks.metrics import ATTEMPTS, PENDING, SECONDS
 from batch_sinks.retry import Retry, after_failure
-from batch_sinks.sink import DeliveryError, Item, Sink
+from batch_sinks.sink import DeliveryError, Item, Place, Sink
 
 log = get_log(__name__)
 
@@ -38,7 +39,7 @@ class Deliverer:
         self._claim_s = min(sink.limit_s + _SETTLE_S, _CLAIM_S)
         self._rows = Deliveries(database, sink.name, self._claim_s)
         self._retry_for_s = retry_for_s
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Place] = {}
         self.wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -56,22 +57,31 @@ class Deliverer:
             await asyncio.wait({counting, *self._running}, timeout=_DRAIN_S)
 
     async def _start_due(self, tasks: Tasks) -> bool:
+        """True: there may be more, at places that have not had their share."""
         free = self._sink.side_by_side - len(self._running)
         if not free:
             return False
-        items = await self._rows.claim(free)
+        at_once = min(free, self._sink.for_each)
+        items = await self._rows.claim(at_once, self._busy())
         for item in items:
             task = tasks.spawn(f"deliver {item.batch_id}", self._attempt(item))
-            self._running.add(task)
+            self._running[task] = item.place
             task.add_done_callback(self._finished)
-        return False
+        return len(items) == at_once
+
+    def _busy(self) -> list[Place]:
+        """Where as many attempts run as one place may have."""
+        running = Counter(self._running.values())
+        return [place for place, number in running.items() if number >= self._sink.for_each]
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self.wake.set()
 
     async def _attempt(self, item: Item) -> None:
-        with bind_ids(sink=item.sink, batch_id=item.batch_id, attempt=item.attempt):
+        with bind_ids(
+            sink=item.sink, endpoint=item.endpoint, batch_id=item.batch_id, attempt=item.attempt
+        ):
             keeping = asyncio.create_task(self._keep_claim(item))
             try:
                 outcome = await self._deliver(item)
@@ -112,7 +122,7 @@ class Deliverer:
     async def _hand_over(self, item: Item) -> Delivered | None:
         """None: the batch is not for this sink."""
         batch = await self._batches.find(item.batch_id)
-        if not batch.wants(item.sink) or not await self._sink.wants(item, batch):
+        if not batch.wants(item) or not await self._sink.wants(item, batch):
             return None
         with SECONDS.labels(item.sink).time():
             return Delivered(link=await self._sink.deliver(item, batch))

@@ -7,7 +7,7 @@ attempt carries the same ids, and the receiver drops the repeat.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common import clock
@@ -17,8 +17,10 @@ from batch_common.outbox import add_delivery_failed
 from batch_common.state import DELIVERY_MOVES, DeliveryState, IllegalMoveError
 from batch_common.tables import deliveries
 from batch_sinks.retry import LONGEST_PAUSE_S
-from batch_sinks.sink import Item
+from batch_sinks.sink import Item, Place
 
+# Of one sink's rows.
+_KEY: Final = tuple_(deliveries.c.batch_id, deliveries.c.endpoint)
 # What a row keeps of an error; receivers' words can be long.
 _ERROR_CHARS: Final = 500
 
@@ -31,18 +33,19 @@ class Deliveries:
         self._sink = sink
         self._claim_s = claim_s
 
-    async def claim(self, limit: int) -> list[Item]:
-        """Due rows that nobody else holds, for `claim_s`; the oldest first.
+    async def claim(self, limit: int, busy: Sequence[Place] = ()) -> list[Item]:
+        """Due rows that nobody else holds, for `claim_s`; the oldest first, none of `busy` places.
 
         The attempt is counted here, so that one which dies half-way counts too.
         """
         now = clock.now()
         due = (
-            select(deliveries.c.batch_id)
+            select(deliveries.c.batch_id, deliveries.c.endpoint)
             .where(
                 deliveries.c.sink == self._sink,
                 deliveries.c.state == DeliveryState.PENDING,
                 *self._is_due(now),
+                *_elsewhere(busy),
             )
             .order_by(deliveries.c.next_at)
             .limit(limit)
@@ -55,7 +58,7 @@ class Deliveries:
                 update(deliveries)
                 .where(
                     deliveries.c.sink == self._sink,
-                    deliveries.c.batch_id.in_(due.with_for_update(skip_locked=True)),
+                    _KEY.in_(due.with_for_update(skip_locked=True)),
                 )
                 .values(claimed_until=now + self._claim_s, attempts=deliveries.c.attempts + 1)
                 .returning(*deliveries.c)
@@ -148,14 +151,26 @@ async def _move(
     return done.rowcount == 1
 
 
-def _row(item: Item) -> tuple[Any, Any]:
-    return deliveries.c.batch_id == item.batch_id, deliveries.c.sink == item.sink
+def _elsewhere(busy: Sequence[Place]) -> list[ColumnElement[bool]]:
+    return [
+        or_(deliveries.c.tenant != tenant, deliveries.c.endpoint != endpoint)
+        for tenant, endpoint in busy
+    ]
+
+
+def _row(item: Item) -> tuple[ColumnElement[bool], ...]:
+    return (
+        deliveries.c.batch_id == item.batch_id,
+        deliveries.c.sink == item.sink,
+        deliveries.c.endpoint == item.endpoint,
+    )
 
 
 def _items(rows: Sequence[Row[Any]]) -> list[Item]:
     return [
         Item(
             sink=row.sink,
+            endpoint=row.endpoint,
             batch_id=row.batch_id,
             tenant=row.tenant,
             event_id=row.event_id,
@@ -172,6 +187,7 @@ def _failure(item: Item, error: str) -> DeliveryFailed:
         batch_id=item.batch_id,
         tenant=item.tenant,
         sink=item.sink,
+        endpoint=item.endpoint or None,
         event_id=item.event_id,
         event_type=item.event_type,
         attempts=item.attempt,

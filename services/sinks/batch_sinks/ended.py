@@ -10,6 +10,7 @@ from batch_common.db import Database
 from batch_common.formats.content import Part
 from batch_common.keys import plan_index, plan_input
 from batch_common.tables import batches, chunks
+from batch_common.webhooks import ENDPOINT_SINK, URL_SINK, WEBHOOKS
 from batch_sinks.handler import BatchMetadata, RequestCounts, TokenUsage
 from batch_sinks.planned import Range
 from batch_sinks.results import ChunkResults, Results
@@ -31,10 +32,17 @@ class EndedBatch:
     def has_file(self) -> bool:
         return bool(self._row.output_file_id or self._row.error_file_id)
 
-    def wants(self, sink: str) -> bool:
-        """Whether the batch's metadata leave this sink in; without a choice all are."""
-        choice = (self._row.metadata or {}).get(CHOICE)
-        return choice is None or sink in {name.strip() for name in choice.split(",")}
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the user gave with it."""
+        return dict(self._row.metadata or {})
+
+    def wants(self, item: Item) -> bool:
+        """Whether the batch's metadata leave this delivery in; without a choice all are."""
+        choice = self.metadata.get(CHOICE)
+        if choice is None or item.sink == URL_SINK:
+            return True
+        return not _names(item).isdisjoint(name.strip() for name in choice.split(","))
 
     def about(self, item: Item) -> BatchMetadata:
         row = self._row
@@ -43,7 +51,7 @@ class EndedBatch:
             status=row.status,
             endpoint=row.endpoint,
             model=row.model,
-            metadata=dict(row.metadata or {}),
+            metadata=self.metadata,
             request_counts=RequestCounts(
                 total=row.total, completed=row.completed, failed=row.failed
             ),
@@ -104,6 +112,13 @@ class EndedBatches:
         if row is None:
             raise DeliveryError(f"the database has no batch {batch_id} any more")
         return EndedBatch(self._database, self._blobs, row)
+
+
+def _names(item: Item) -> frozenset[str]:
+    """What chooses it: endpoints go by the name of all webhooks, and each by its id."""
+    if item.sink == ENDPOINT_SINK:
+        return frozenset({WEBHOOKS, item.endpoint})
+    return frozenset({item.sink})
 
 
 def _part(key: str | None, size: int) -> Part | None:

@@ -23,7 +23,7 @@ class HandlerSink:
     ) -> None:
         self.name = name
         self.limit_s = limit_s
-        self.side_by_side = side_by_side
+        self.side_by_side = self.for_each = side_by_side
         self._handler = handler
         self._left: list[ThreadCall[Outcome]] = []
 

@@ -10,6 +10,12 @@ ATTEMPTS = Counter(
 PENDING = Gauge(
     "vllm_batch_sinks_pending", "Deliveries that are not made yet, in all processes", ["sink"]
 )
+WEBHOOK_POSTS = Counter(
+    "vllm_batch_sinks_webhook_posts",
+    "Webhooks sent, by what came back: 2xx, 3xx, 4xx, 5xx, timeout, unreachable, private "
+    "(a target that is not allowed) or broken",
+    ["outcome"],
+)
 SECONDS = Histogram(
     "vllm_batch_sinks_delivery_seconds",
     "Time of one attempt at a delivery",

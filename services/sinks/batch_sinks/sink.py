@@ -1,6 +1,6 @@
 """What a sink is: one place that finished batches are delivered to."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One batch's end, on its way to one sink. The same in every attempt but for `attempt`."""
 
     sink: str
+    # Of the sink webhook_endpoint: which one; empty: the sink has one place only.
+    endpoint: str = ""
     batch_id: str
     tenant: str
     # The terminal event: its id, its type, and when the batch ended (Unix seconds).
@@ -26,6 +28,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int
     # Counts from 1.
     attempt: int
+
+    @property
+    def place(self) -> "Place":
+        return self.tenant, self.endpoint
+
+
+# Whose, and which endpoint: what hangs at one is no reason to wait at another.
+Place: TypeAlias = tuple[str, str]
 
 
 class Sink(Protocol):
@@ -42,6 +52,10 @@ class Sink(Protocol):
     @property
     def side_by_side(self) -> int:
         """At most so many attempts run at once in a process."""
+
+    @property
+    def for_each(self) -> int:
+        """About so many of them for one place, so that the rest is there for others."""
 
     async def wants(self, item: Item, batch: "EndedBatch") -> bool:
         """False: this batch is skipped, for good. Raises DeliveryError when it cannot say."""

@@ -1,14 +1,11 @@
 """Terminal events wake the sinks; what is to be done stands in the rows."""
 
 import asyncio
-from typing import Final
 
 from batch_common import subjects
 from batch_common.bus import Bus
-from batch_common.events import BATCH_EVENTS, BatchEnded
+from batch_common.events import TERMINAL_TYPES
 from batch_common.pull import Consumer, Delivery, Done, Outcome, Puller, consume
-
-TERMINAL_TYPES: Final = tuple(event.type for event in BATCH_EVENTS if issubclass(event, BatchEnded))
 
 
 def consumer(sink: str) -> Consumer:

@@ -1,10 +1,11 @@
 """Settings that cannot work are refused at start, in words that say what to do."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from batch_common.config import Config, Sinks, Webhook
+from batch_common.config import Config, CustomHandler, Sinks, Webhook
 from batch_common.errors import ConfigError
 from batch_common.secret import Secret
 from batch_sinks import app
@@ -52,13 +53,16 @@ async def test_a_wrong_setting_ends_the_service_before_it_connects() -> None:
         await app.run(Config(sinks=Sinks(enabled=("webhook",))), asyncio.Event())
 
 
-async def test_without_a_sink_it_says_so_once_and_idles(capsys: pytest.CaptureFixture[str]) -> None:
-    """No NATS and no database are there: it touches neither."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(app.run(Config(), stop))
-    done, _ = await asyncio.wait({running}, timeout=0.2)
-    assert not done
-    stop.set()
-    await asyncio.wait_for(running, 5)
-    captured = capsys.readouterr()
-    assert (captured.out + captured.err).count("no_sink_enabled") == 1
+@pytest.mark.parametrize("name", ["webhook_endpoint", "webhook_url"])
+async def test_what_is_always_there_is_neither_enabled_nor_replaced(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"result_handlers\.webhook\.by_api"):
+        make_sinks(Sinks(enabled=(name,)))
+    with pytest.raises(ConfigError, match="built-in"):
+        make_sinks(Sinks(custom={name: CustomHandler(handler="a:B")}))
+
+
+async def test_a_secret_that_cannot_be_ends_the_service_before_it_connects(tmp_path: Path) -> None:
+    """Also where only batches' own URLs would be signed with it."""
+    settings = Sinks(webhook=Webhook(secret=Secret("whsec_no")))
+    with pytest.raises(ConfigError, match=r"result_handlers\.webhook\.secret"):
+        await app.run(Config(data_dir=str(tmp_path), sinks=settings), asyncio.Event())

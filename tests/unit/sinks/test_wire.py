@@ -39,7 +39,7 @@ def test_the_body_is_openais() -> None:
 
 def test_the_fixed_vector() -> None:
     """Computed with `openai`'s own verification, clock fixed."""
-    signature = sign(signing_key(Secret(SECRET)), "wh_1", 1700000000, BODY)
+    signature = sign([signing_key(Secret(SECRET))], "wh_1", 1700000000, BODY)
     assert signature == "v1,i94h9rUFaEQJshtEOG/AeB6ojfLdNPwgDUjrOEIHdBQ="
 
 
@@ -54,7 +54,7 @@ def test_openai_verifies_it(secret: str) -> None:
     headers = {
         "webhook-id": "wh_1",
         "webhook-timestamp": str(now),
-        "webhook-signature": sign(signing_key(Secret(secret)), "wh_1", now, body),
+        "webhook-signature": sign([signing_key(Secret(secret))], "wh_1", now, body),
     }
     with OpenAI(api_key="sk-test", webhook_secret=secret) as client:
         event = client.webhooks.unwrap(body, headers)
@@ -70,12 +70,33 @@ def test_a_secret_nobody_can_verify_is_refused_unseen(bad: str) -> None:
     assert bad not in str(raised.value) or bad == "whsec_"
 
 
+def test_with_two_keys_either_verifies() -> None:
+    """As after a rotation that keeps the old secret for a day."""
+    body, now = encode_body(item()), int(time.time())
+    keys = [signing_key(Secret(secret)) for secret in (SECRET, "old")]
+    headers = {
+        "webhook-id": "wh_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign(keys, "wh_1", now, body),
+    }
+    with OpenAI(api_key="sk-test") as client:
+        for secret in (SECRET, "old"):
+            assert client.webhooks.unwrap(body, headers, secret=secret).data.id == "batch_1"
+        with pytest.raises(InvalidWebhookSignatureError):
+            client.webhooks.unwrap(body, headers, secret="another")
+
+
 def test_the_id_is_of_the_delivery_not_of_the_attempt() -> None:
     first = webhook_id(item())
     assert first.startswith("wh_")
     assert first == webhook_id(item(attempt=9))
-    others = {webhook_id(item(event_id="evt_2")), webhook_id(item(sink="webhook2"))}
-    assert len(others | {first}) == 3
+    others = {
+        webhook_id(item(event_id="evt_2")),
+        webhook_id(item(sink="webhook_url")),
+        webhook_id(item(sink="webhook_endpoint", endpoint="we_1")),
+        webhook_id(item(sink="webhook_endpoint", endpoint="we_2")),
+    }
+    assert len(others | {first}) == 5
 
 
 def test_no_two_deliveries_share_an_id() -> None:

@@ -1,11 +1,13 @@
-"""Which addresses a webhook may reach: none that only this machine or network can."""
+"""The last look at an address before a webhook connects to it."""
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import Any, Final
+from typing import Any
 
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+from batch_common.logs import get_log
+from batch_common.public_address import is_public
+
+log = get_log(__name__)
 
 
 class PrivateAddressError(OSError):
@@ -15,31 +17,17 @@ class PrivateAddressError(OSError):
 def open_public_socket(address_info: Any) -> socket.socket:
     """A socket for an address that is about to be connected to, for aiohttp's `socket_factory`.
 
-    This is the last look at it, after the name was resolved and whatever the name was, so an
-    answer of DNS that changes between check and connection gets no further. Raises
-    PrivateAddressError.
+    After the name was resolved and whatever the name was, so an answer of DNS that changes
+    between check and connection gets no further. Raises PrivateAddressError, whose words a tenant
+    may read: the address itself, which may be of a name in our network, goes to the log only.
     """
     family, kind, protocol, _, target = address_info
     host = str(target[0])
     if not is_public(host):
+        log.warning("private_target_refused", address=host)
         raise PrivateAddressError(
             errno.EACCES,
-            f"the target's address {host} is private: to deliver within your own network, "
+            "the target's address is private: to deliver within your own network, "
             "set result_handlers.webhook.allow_private",
         )
     return socket.socket(family, kind, protocol)
-
-
-def is_public(host: str) -> bool:
-    """Of an IP address as text; False for one that carries a private one inside."""
-    address = _innermost(ip_address(host.partition("%")[0]))
-    return address.is_global and not address.is_multicast
-
-
-def _innermost(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    if isinstance(address, IPv4Address):
-        return address
-    if address in _NAT64:
-        return IPv4Address(address.packed[-4:])
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Final
 
 from batch_common.errors import ConfigError
@@ -33,14 +34,18 @@ def signing_key(secret: Secret) -> bytes:
     return key
 
 
-def sign(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header; receivers refuse timestamps more than 300 s off."""
+def sign(keys: Iterable[bytes], webhook_id: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header: one signature for each key, and any of them will do.
+
+    Receivers refuse timestamps more than 300 s off.
+    """
     signed = f"{webhook_id}.{timestamp}.".encode() + body
-    digest = hmac.new(key, signed, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
+    digests = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
 
 def webhook_id(item: Item) -> str:
-    """The idempotency key: the same in every attempt at this delivery, another for each sink."""
-    digest = hashlib.sha256(f"{item.sink}\n{item.event_id}".encode()).hexdigest()
+    """The idempotency key: the same in every attempt at this delivery, another for each place."""
+    place = f"{item.sink}/{item.endpoint}" if item.endpoint else item.sink
+    digest = hashlib.sha256(f"{place}\n{item.event_id}".encode()).hexdigest()
     return f"wh_{digest[:32]}"
