@@ -17,6 +17,7 @@ from batch_gateway.errors import ErrorBody
 
 TEXT = Schema(type=OpenAPIType.STRING)
 INTEGER = Schema(type=OpenAPIType.INTEGER)
+BOOLEAN = Schema(type=OpenAPIType.BOOLEAN)
 BYTES = Schema(type=OpenAPIType.STRING, format="binary")  # type: ignore[arg-type]
 TEXTS = Schema(type=OpenAPIType.ARRAY, items=TEXT)
 PAIRS = Schema(type=[OpenAPIType.OBJECT, OpenAPIType.NULL], additional_properties=TEXT)
@@ -56,18 +57,7 @@ class Creates(Operation):
 
 def takes(media_type: str, required: dict[str, Any], **optional: Any) -> type[Operation]:
     """A creating operation whose body is an object of these properties."""
-    body = RequestBody(
-        required=True,
-        content={
-            media_type: OpenAPIMediaType(
-                schema=Schema(
-                    type=OpenAPIType.OBJECT,
-                    properties={**required, **optional},
-                    required=sorted(required),
-                )
-            )
-        },
-    )
+    body = _body(media_type, required, optional)
 
     @dataclass
     class WithBody(Creates):
@@ -76,3 +66,26 @@ def takes(media_type: str, required: dict[str, Any], **optional: Any) -> type[Op
             self.request_body = body
 
     return WithBody
+
+
+def reads(required: dict[str, Any], **optional: Any) -> type[Operation]:
+    """An operation that may be repeated, with a JSON body of these properties."""
+    body = _body("application/json", required, optional)
+
+    @dataclass
+    class WithBody(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = body
+
+    return WithBody
+
+
+def _body(media_type: str, required: dict[str, Any], optional: dict[str, Any]) -> RequestBody:
+    schema = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={**required, **optional},
+        required=sorted(required),
+    )
+    return RequestBody(
+        required=bool(required), content={media_type: OpenAPIMediaType(schema=schema)}
+    )
