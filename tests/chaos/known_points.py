@@ -19,6 +19,7 @@ _KEYS: Final = {
     "upload_part": keys.upload_part("upload_1", "part_1"),
     "plan_input": keys.plan_input("batch_1"),
     "plan_index": keys.plan_index("batch_1"),
+    "plan_schema": keys.plan_schema("batch_1"),
     "suspects": keys.suspects(_CHUNK, "att_1"),
     "installation": keys.installation("inst_1"),
     "batch_content": keys.batch_content("batch_1", "output"),

@@ -12,6 +12,7 @@ from batch_common.events import ChunkReady
 from batch_common.formats.plan import RECORD
 from batch_gpu_runner.chunk import Chunk, Lines
 from batch_gpu_runner.rates import Rates
+from batch_gpu_runner.response_format import ResponseFormat
 from batch_gpu_runner.segments import Counted, SegmentWriter
 
 BATCH = "batch_1"
@@ -46,6 +47,7 @@ def make_chunk(
     settings: Runner | None = None,
     attempt: str = "att_1",
     on_sent: Callable[[], None] = lambda: None,
+    form: ResponseFormat | None = None,
 ) -> Chunk:
     """Line n has the custom id `r<n>` and the body {"n":n}, n counted within the chunk."""
     count = ready.end_line - ready.first_line
@@ -56,5 +58,5 @@ def make_chunk(
     segments = SegmentWriter(
         blobs, ready, attempt, settings or Runner(), Counted(has.count(1)), lambda: None
     )
-    data = Lines(ready, b"".join(lines), index)
+    data = Lines(ready, b"".join(lines), index, form)
     return Chunk(ready, data, bytearray(has or bytes(count)), segments, Rates(), on_sent)

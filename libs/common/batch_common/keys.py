@@ -56,6 +56,11 @@ def plan_index(batch_id: str, plan: str | None = None) -> str:
     return f"{plan_prefix(batch_id)}{plan}/index" if plan else f"{plan_prefix(batch_id)}index"
 
 
+def plan_schema(batch_id: str, plan: str | None = None) -> str:
+    """The batch's task schema, where it has one: runners have no database to look it up in."""
+    return f"{plan_prefix(batch_id)}{plan}/schema" if plan else f"{plan_prefix(batch_id)}schema"
+
+
 def plan_prefix(batch_id: str) -> str:
     return f"plans/{batch_id}/"
 

@@ -119,10 +119,24 @@ batches = Table(
     Column("plan", String(64)),
     # The blob store has lost the plan for good: what has a result is kept, and the batch ends.
     Column("plan_lost_at", BigInteger),
+    # The task_schemas row that its answers are held against; null: none.
+    Column("task_schema", String(64)),
     # Examinations of the input that were begun and did not end, because a process died.
     Column("examinations", Integer, nullable=False, default=0, server_default="0"),
     Index("batches_by_tenant", "tenant", "id"),
     Index("batches_by_status", "status"),
+)
+
+# Task schemas as they were when batches were created with them: never changed, never deleted.
+task_schemas = Table(
+    "task_schemas",
+    metadata,
+    # SHA-256 of the content.
+    _id(),
+    Column("name", String(64), nullable=False),
+    # What task_schema.encode_task_schema gives.
+    Column("content", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )
 
 # A run of planned lines that share a model; release walks each span from first to end.

@@ -8,14 +8,11 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 
 from batch_common.json_pointer import pointer, resolve, steps, walk
 from batch_common.task_schema import CHOICES, Problem, Question, TaskSchema
+from batch_common.task_schema_places import Answer, referred, schema_at
 from batch_common.validation import problem_of
-
-Answer = Mapping[str, Any]
 
 # What stands below these is data, not schema.
 _DATA: Final = frozenset({"const", "default", "enum", "examples"})
-# By these a schema may have properties that its own `properties` does not name.
-_OPEN: Final = ("$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties")
 
 
 def problems_of_answer(answer: dict[str, Any] | None) -> list[Problem]:
@@ -45,53 +42,16 @@ def with_options(schema: TaskSchema) -> TaskSchema:
     return msgspec.structs.replace(schema, questions=filled)
 
 
-def has_place(answer: Answer, source: str) -> bool:
-    """False only where no valid answer can have it. Raises ValueError for what is no pointer."""
-    return _schema_at(answer, source) is not False
-
-
 def _enumerated(answer: Answer, question: Question) -> tuple[str, ...]:
     """Empty where there is no `enum` of strings; of a list's items for several choices."""
     try:
-        found = None if question.source is None else _schema_at(answer, question.source)
+        found = None if question.source is None else schema_at(answer, question.source)
     except ValueError:
         return ()
     if question.type == "choices" and isinstance(found, Mapping):
-        found = _referred(answer, found.get("items"))
+        found = referred(answer, found.get("items"))
     options = found.get("enum", []) if isinstance(found, Mapping) else []
     return tuple(options) if all(isinstance(option, str) for option in options) else ()
-
-
-def _schema_at(answer: Answer, source: str) -> Any:
-    """The schema of a place; False where there can be none, None where nobody can tell."""
-    found: Any = answer
-    for step in steps(source):
-        if not isinstance(found, Mapping):
-            return found
-        found = _referred(answer, _below(found, step))
-    return found
-
-
-def _below(schema: Answer, step: str) -> Any:
-    properties = schema.get("properties", {})
-    if step in properties:
-        return properties[step]
-    if "items" in schema and step.removeprefix("-").isdecimal():
-        return schema["items"]
-    closed = properties and not any(key in schema for key in _OPEN)
-    return False if closed else None
-
-
-def _referred(answer: Answer, found: Any) -> Any:
-    reference = found.get("$ref") if isinstance(found, Mapping) else None
-    if reference is None:
-        return found
-    if not isinstance(reference, str) or not reference.startswith("#/"):
-        return None
-    try:
-        return resolve(answer, reference[1:])
-    except LookupError:
-        return None
 
 
 def _lost_references(answer: dict[str, Any]) -> Iterator[Problem]:

@@ -34,7 +34,7 @@ def parse_task_schema(data: bytes, where: str, name: str | None = None) -> TaskS
     name: the one it must have; None: any
     """
     if len(data) > MAX_BYTES:
-        problem = Problem("", f"it has {len(data)} bytes; at most {MAX_BYTES} are allowed")
+        problem = Problem("", f"it is larger than {MAX_BYTES} bytes, the most that is allowed")
         raise TaskSchemaError(where, [problem])
     document = _decoded(data, where)
     if found := list(_of_form(document)):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from batch_common.json_pointer import pointer, steps
 from batch_common.task_schema import CHOICES, LAST_USER_MESSAGE, Problem, Question, TaskSchema
-from batch_common.task_schema_answer import has_place
+from batch_common.task_schema_places import has_place
 
 
 def problems_of_parts(schema: TaskSchema) -> Iterator[Problem]:

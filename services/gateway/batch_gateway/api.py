@@ -20,6 +20,7 @@ from batch_common.bus import Bus
 from batch_common.config import Config
 from batch_common.db import Database
 from batch_common.model_spec import served_names
+from batch_common.task_schema_folder import TaskSchemaFolder
 from batch_gateway import batches, deliveries, files, health, models, progress, results, uploads
 from batch_gateway.auth import tenant_of
 from batch_gateway.batch_store import BatchStore
@@ -31,6 +32,7 @@ from batch_gateway.idempotency import once_of
 from batch_gateway.models import ModelStore
 from batch_gateway.progress import Progress
 from batch_gateway.retry import Retry
+from batch_gateway.task_schemas import TaskSchemas
 from batch_gateway.upload_flow import UploadFlow
 from batch_gateway.upload_store import UploadStore
 
@@ -84,6 +86,7 @@ def make_api(
                 upload_flow=UploadFlow(upload_store, file_store, blobs, config.limits),
                 model_store=ModelStore(database, configured, clock.timestamp()),
                 retry=Retry(batch_store, file_store, blobs),
+                schemas=TaskSchemas(TaskSchemaFolder(config.schemas)),
                 progress=shown,
                 health=Health(database, bus, blobs),
             ),

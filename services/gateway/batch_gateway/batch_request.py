@@ -21,6 +21,8 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     window_s: int
     metadata: dict[str, str] | None
     output_expires_after_s: int | None
+    # The id of its row; null: none, or not looked up yet.
+    task_schema: str | None = None
 
 
 def parse_batch_request(raw: bytes, windows: Mapping[str, int]) -> BatchRequest:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Row, Select, func, insert, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +21,7 @@ from batch_gateway.file_store import Draft, publish_file
 from batch_gateway.idempotency import Keep, keep_nothing
 from batch_gateway.objects import Batch, BatchList, page_ends
 from batch_gateway.paging import is_id, read_page
+from batch_gateway.task_schemas import FrozenSchema, keep_schema
 
 _SOURCE = "gateway"
 _FEW_ERRORS: Final = {
@@ -36,10 +38,18 @@ class BatchStore:
         self._database = database
 
     async def create(
-        self, tenant: str, wanted: BatchRequest, traceparent: str, keep: Keep = keep_nothing
+        self,
+        tenant: str,
+        wanted: BatchRequest,
+        traceparent: str,
+        keep: Keep = keep_nothing,
+        schema: FrozenSchema | None = None,
     ) -> Batch:
-        """The row and `batch.submitted` in one transaction."""
+        """The row, its task schema's, and `batch.submitted` in one transaction."""
         async with self._database.write("batch create") as conn:
+            if schema is not None:
+                await keep_schema(conn, schema)
+                wanted = msgspec.structs.replace(wanted, task_schema=schema.id)
             return await insert_batch(conn, tenant, wanted, traceparent, keep)
 
     async def create_with_file(
@@ -108,6 +118,7 @@ async def insert_batch(
             expires_at=at + wanted.window_s,
             metadata=wanted.metadata,
             output_expires_after_s=wanted.output_expires_after_s,
+            task_schema=wanted.task_schema,
             traceparent=traceparent,
         )
         .returning(*batches.c)

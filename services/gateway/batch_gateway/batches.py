@@ -16,6 +16,7 @@ from batch_gateway.idempotency import Once
 from batch_gateway.objects import Batch, BatchList
 from batch_gateway.paging import check_limit
 from batch_gateway.retry import Retry
+from batch_gateway.task_schemas import TaskSchemas
 
 _CREATE = takes(
     "application/json",
@@ -32,6 +33,7 @@ async def create_batch(
     tenant: NamedDependency[str],
     batch_store: NamedDependency[BatchStore],
     windows: NamedDependency[Mapping[str, int]],
+    schemas: NamedDependency[TaskSchemas],
     once: NamedDependency[Once],
 ) -> Response[Batch]:
     """Accepts a batch; its input is validated after this answer."""
@@ -39,7 +41,13 @@ async def create_batch(
     wanted = parse_batch_request(raw, windows)
     once.body.json(raw)
     trace = _trace(request)
-    return await once.answer(lambda: batch_store.create(tenant, wanted, trace, once.keep))
+
+    async def make() -> Batch:
+        # Not before: a request that is sent again is answered with what was made first.
+        schema = await schemas.of(wanted)
+        return await batch_store.create(tenant, wanted, trace, once.keep, schema)
+
+    return await once.answer(make)
 
 
 @get("/v1/batches", responses=ERRORS, tags=["Batches"])

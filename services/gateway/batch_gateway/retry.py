@@ -102,7 +102,9 @@ def _why_nothing(row: Row[Any]) -> str:
 
 
 def retry_request(row: Row[Any], input_file_id: str) -> BatchRequest:
-    """As the ended batch was asked for; metadata that is full stays as it is."""
+    """As the ended batch was asked for, with the task schema that it had; metadata that is full
+    stays as it is.
+    """
     given = row.metadata or {}
     named = {**given, RETRY_OF: row.id}
     return BatchRequest(
@@ -112,6 +114,7 @@ def retry_request(row: Row[Any], input_file_id: str) -> BatchRequest:
         window_s=row.expires_at - row.created_at,
         metadata=named if len(named) <= MAX_PAIRS else given,
         output_expires_after_s=row.output_expires_after_s,
+        task_schema=row.task_schema,
     )
 
 

@@ -15,6 +15,7 @@ from batch_common.formats.segment import Record
 from batch_common.logs import get_log
 from batch_gpu_runner.rates import Rates
 from batch_gpu_runner.request import Result
+from batch_gpu_runner.response_format import ResponseFormat
 from batch_gpu_runner.segments import SegmentWriter
 
 log = get_log(__name__)
@@ -62,8 +63,10 @@ class Request(msgspec.Struct, frozen=True, eq=False):
 class Lines:
     """The bytes of a chunk's lines; positions count from 0 within the chunk."""
 
-    def __init__(self, ready: ChunkReady, data: bytes, index: Index) -> None:
-        """Raises PlanDamagedError."""
+    def __init__(
+        self, ready: ChunkReady, data: bytes, index: Index, form: ResponseFormat | None = None
+    ) -> None:
+        """`form`: of answers, where a request says nothing of it. Raises PlanDamagedError."""
         lengths = index["length"].astype("int64")
         if len(index) != ready.end_line - ready.first_line or int(lengths.sum()) != len(data):
             raise PlanDamagedError(
@@ -72,6 +75,7 @@ class Lines:
                 "cancel the batch and create it again"
             )
         self._data = data
+        self._form = form
         self._ends: list[int] = lengths.cumsum().tolist()
         self._numbers: list[int] = index["line"].tolist()
 
@@ -91,12 +95,15 @@ class Lines:
         start = self._ends[position - 1] if position else 0
         try:
             line = REQUEST_DECODER.decode(self._data[start : self._ends[position]])
+            body = bytes(line.body)
+            if self._form is not None:
+                body = self._form.lay_into(body)
         except msgspec.MsgspecError as error:
             raise PlanDamagedError(
                 f"line {self.number(position)} of {chunk.ready.batch_id} cannot be read from its "
                 f"plan ({error}); cancel the batch and create it again"
             ) from error
-        return Request(chunk, position, line.custom_id, bytes(line.body))
+        return Request(chunk, position, line.custom_id, body)
 
 
 class Chunk:

@@ -7,7 +7,9 @@ from batch_common.blobs import BlobStore
 from batch_common.events import ChunkReady
 from batch_common.formats.plan import read_index, record_range
 from batch_common.logs import get_log
-from batch_gpu_runner.chunk import Lines
+from batch_common.task_schema import decode_task_schema
+from batch_gpu_runner.chunk import Lines, PlanDamagedError
+from batch_gpu_runner.response_format import ResponseFormat
 from batch_gpu_runner.segments import Counted, Merge, read_segment
 from batch_gpu_runner.suspect_record import SuspectRecord, read_record
 
@@ -33,7 +35,20 @@ async def load_lines(blobs: BlobStore, ready: ChunkReady) -> Lines:
     start, end = record_range(ready.first_line, ready.end_line)
     index = read_index(await blobs.get_range(ready.index_key, start, end))
     data = await blobs.get_range(ready.input_key, ready.first_byte, ready.end_byte)
-    return Lines(ready, data, index)
+    return Lines(ready, data, index, await _form(blobs, ready))
+
+
+async def _form(blobs: BlobStore, ready: ChunkReady) -> ResponseFormat | None:
+    if ready.schema_key is None:
+        return None
+    try:
+        schema = decode_task_schema(await blobs.get(ready.schema_key))
+    except msgspec.DecodeError as error:
+        raise PlanDamagedError(
+            f"the task schema {ready.schema_key} cannot be read ({error}): cancel the batch and "
+            "create it again"
+        ) from error
+    return ResponseFormat(schema, ready.endpoint)
 
 
 async def find_earlier(blobs: BlobStore, ready: ChunkReady) -> Earlier:

@@ -22,6 +22,7 @@ class OpenSpan(msgspec.Struct, frozen=True, kw_only=True):
     deadline: int
     traceparent: str | None
     plan: str | None
+    task_schema: str | None
     ordinal: int
     model: str
     next_line: int
@@ -68,6 +69,7 @@ def open_spans() -> Select[Any]:
         batches.c.expires_at.label("deadline"),
         batches.c.traceparent,
         batches.c.plan,
+        batches.c.task_schema,
         spans.c.ordinal,
         spans.c.model,
         spans.c.next_line,

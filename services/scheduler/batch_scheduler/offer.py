@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common.events import ChunkReady
-from batch_common.keys import chunk_prefix, plan_index, plan_input
+from batch_common.keys import chunk_prefix, plan_index, plan_input, plan_schema
 from batch_common.outbox import add_chunk_ready
 from batch_scheduler.context import SOURCE
 
@@ -19,6 +19,7 @@ async def offer(
     deadline: int,
     traceparent: str | None,
     plan: str | None,
+    has_schema: bool,
 ) -> None:
     """`chunk` has the columns of its row; the message goes out when the transaction commits."""
     batch_id = chunk["batch_id"]
@@ -36,5 +37,6 @@ async def offer(
         end_byte=chunk["end_byte"],
         prefix=chunk_prefix(batch_id, chunk["id"]),
         deadline=deadline,
+        schema_key=plan_schema(batch_id, plan) if has_schema else None,
     )
     await add_chunk_ready(conn, ready, SOURCE, traceparent)

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from sqlalchemy import select
+
 from batch_common.formats.content import Part
-from batch_common.keys import plan_index, plan_input
+from batch_common.keys import plan_index, plan_input, plan_schema
+from batch_common.tables import task_schemas
 from batch_scheduler.context import AnyRow, Context
 from batch_scheduler.examine import Job, Report
 from batch_scheduler.examiner import run_examination
@@ -35,8 +38,19 @@ async def make_plan(
             raise InputShortError
         report = await run_examination(job, spool, plan, copied, apart=apart)
         if wanted(report):
+            await put_schema(context, batch, report.plan)
             lines = report.requests
             index, text = planned_index(plan, lines), planned_input(spool, plan, lines)
             await context.blobs.put(plan_index(batch.id, report.plan), index)
             await context.blobs.put(plan_input(batch.id, report.plan), text)
     return report
+
+
+async def put_schema(context: Context, batch: AnyRow, plan: str | None) -> None:
+    """The batch's task schema, as it was at its creation, beside its plan; nothing without one."""
+    if batch.task_schema is None:
+        return
+    statement = select(task_schemas.c.content).where(task_schemas.c.id == batch.task_schema)
+    async with context.database.read() as conn:
+        content = (await conn.execute(statement)).scalar_one()
+    await context.blobs.put(plan_schema(batch.id, plan), content)

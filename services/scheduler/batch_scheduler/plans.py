@@ -15,7 +15,7 @@ from batch_common import clock
 from batch_common.blobs import BlobStore
 from batch_common.errors import BlobNotFoundError
 from batch_common.formats.plan import RECORD_BYTES
-from batch_common.keys import plan_index, plan_input
+from batch_common.keys import plan_index, plan_input, plan_schema
 from batch_common.logs import get_log
 from batch_common.state import BatchStatus
 from batch_common.tables import batches, files, spans
@@ -23,7 +23,7 @@ from batch_scheduler.context import PASSING, AnyRow, Context
 from batch_scheduler.examine import Job
 from batch_scheduler.examiner import ExaminationDiedError
 from batch_scheduler.input_file import parts_of
-from batch_scheduler.planning import InputShortError, make_plan
+from batch_scheduler.planning import InputShortError, make_plan, put_schema
 from batch_scheduler.rules import Rules
 
 log = get_log(__name__)
@@ -48,6 +48,7 @@ class PlanWatch:
         missing &= {batch.id for batch in running}
         for batch in running:
             try:
+                await _keep_schema(self._context, batch)
                 if batch.id in missing or not await _is_whole(self._context.blobs, batch):
                     await self._restore(batch)
                 missing.discard(batch.id)
@@ -90,6 +91,17 @@ async def _is_whole(blobs: BlobStore, batch: AnyRow) -> bool:
     except BlobNotFoundError:
         return False
     return (index, text) == (batch.total * RECORD_BYTES, batch.bytes)
+
+
+async def _keep_schema(context: Context, batch: AnyRow) -> None:
+    """The database has it, whatever has become of the input."""
+    if batch.task_schema is None:
+        return
+    try:
+        await context.blobs.size(plan_schema(batch.id, batch.plan))
+    except BlobNotFoundError:
+        await put_schema(context, batch, batch.plan)
+        log.warning("schema_restored", batch=batch.id)
 
 
 async def _give_up(context: Context, batch: AnyRow) -> None:

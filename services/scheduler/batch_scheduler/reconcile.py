@@ -42,7 +42,12 @@ async def reconcile(context: Context) -> bool:
 async def _unclaimed(context: Context) -> Sequence[AnyRow]:
     now = clock.now()
     statement = select(
-        chunks, batches.c.endpoint, batches.c.expires_at, batches.c.traceparent, batches.c.plan
+        chunks,
+        batches.c.endpoint,
+        batches.c.expires_at,
+        batches.c.traceparent,
+        batches.c.plan,
+        batches.c.task_schema,
     ).where(
         batches.c.id == chunks.c.batch_id,
         batches.c.status == BatchStatus.IN_PROGRESS,
@@ -117,5 +122,6 @@ async def _offer_again(context: Context, chunk: AnyRow) -> bool:
             deadline=chunk.expires_at,
             traceparent=chunk.traceparent,
             plan=chunk.plan,
+            has_schema=chunk.task_schema is not None,
         )
     return True

@@ -132,6 +132,7 @@ async def _insert(conn: AsyncConnection, cut: Cut) -> None:
         deadline=span.deadline,
         traceparent=span.traceparent,
         plan=span.plan,
+        has_schema=span.task_schema is not None,
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 from batch_common import clock
 from batch_common.errors import BlobNotFoundError
 from batch_common.events import BatchInProgress, Counts
-from batch_common.keys import plan_index, plan_input
+from batch_common.keys import plan_index, plan_input, plan_schema
 from batch_common.logs import get_log
 from batch_common.outbox import add_batch_event
 from batch_common.state import BatchStatus, move_batch
@@ -265,7 +265,7 @@ async def _drop_plan(context: Context, batch: AnyRow, report: Report) -> None:
     async with context.database.read() as conn:
         plan = (await conn.execute(statement)).scalar()
     if plan is None:
-        keys = [plan_input(batch.id, report.plan), plan_index(batch.id, report.plan)]
+        keys = [make(batch.id, report.plan) for make in (plan_input, plan_index, plan_schema)]
         await context.blobs.delete(keys)
 
 
