@@ -1,9 +1,17 @@
-"""`vllm-batch sinks list|redrive`: below the command that starts the service."""
+"""`vllm-batch sinks check|list|redrive`: below the command that starts the service."""
 
 import argparse
 
 from batch_cli.parser import Parser
 
+_CHECK_EPILOG = """\
+Makes every handler that result_handlers.enabled names, as the service does when it starts, and
+leaves. Nothing is delivered. Exit code 3: the configuration is wrong, and the message says where.
+`vllm-batch up` does the same before it starts anything.
+
+example:
+  vllm-batch sinks check --config config.yml
+"""
 _LIST_EPILOG = """\
 Reads the database: run it where the services run, with their settings.
 
@@ -12,10 +20,11 @@ examples:
   vllm-batch sinks list --json | jq -r 'select(.failed > 0) | .sink'
 """
 _REDRIVE_EPILOG = """\
-One that fails again is given up again, at once; put right first what made it fail.
+Also those that wait for their next try need wait no longer. Each is tried for the whole
+result_handlers.retry_for_s again. Put right first what made it fail.
 
 examples:
-  vllm-batch sinks redrive                       every delivery that was given up
+  vllm-batch sinks redrive                       every delivery that has failed
   vllm-batch sinks redrive --sink postgres
   vllm-batch sinks redrive batch_01k… batch_01m…
 """
@@ -24,6 +33,14 @@ examples:
 def add(parser: Parser) -> None:
     """To the parser of `vllm-batch sinks`, which starts the service when no command follows."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=False)
+    checking = commands.add_parser(
+        "check",
+        help="whether the configured handlers can be made",
+        description="Find out whether the configured handlers can be made.",
+        epilog=_CHECK_EPILOG,
+    )
+    _add_config(checking)
+    checking.set_defaults(work="batch_cli.check_sinks:check_sinks", parser=checking)
     listing = commands.add_parser(
         "list",
         help="how each sink stands: pending, delivered, failed, last error",
@@ -35,8 +52,8 @@ def add(parser: Parser) -> None:
     listing.set_defaults(work="batch_cli.sinks:list_sinks", parser=listing)
     redriving = commands.add_parser(
         "redrive",
-        help="try deliveries once more that were given up",
-        description="Try deliveries once more that were given up.",
+        help="try deliveries again that were given up, or wait for their next try",
+        description="Try deliveries again, at once, that were given up or wait for their next try.",
         epilog=_REDRIVE_EPILOG,
     )
     redriving.add_argument("batches", nargs="*", metavar="BATCH", help="default: all of them")
@@ -46,8 +63,12 @@ def add(parser: Parser) -> None:
 
 
 def _add_place(parser: Parser) -> None:
+    _add_config(parser)
+    parser.add_argument("--data-dir", metavar="D", help="that of `vllm-batch up`")
+
+
+def _add_config(parser: Parser) -> None:
     """SUPPRESS: what stands before the command is not to be forgotten."""
     parser.add_argument(
         "--config", metavar="FILE", default=argparse.SUPPRESS, help="config.yml of the services"
     )
-    parser.add_argument("--data-dir", metavar="D", help="that of `vllm-batch up`")

@@ -9,10 +9,15 @@ _MAX_CHARS: Final = 4_000
 
 
 def last_error(log: Path, since: int) -> str:
+    """Of a log; only bytes from `since` on count."""
+    return last_error_in(_tail(log, since))
+
+
+def last_error_in(text: str) -> str:
     """What follows the last line that begins with `error: ` (engines' last words have several
-    lines), else the last line; empty when it wrote nothing. Only bytes from `since` on count.
+    lines), else the last line; empty when it wrote nothing.
     """
-    lines = _tail(log, since).splitlines()
+    lines = text.splitlines()
     marked = [at for at, line in enumerate(lines) if line.startswith(_MARK)]
     if marked:
         said = [line for line in lines[marked[-1] :] if not line.startswith("{")]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batch_cli.standalone.folder import DataFolder, claimed
+from batch_cli.standalone.handlers import check_handlers
 from batch_cli.standalone.ports import check_free, free_port
 from batch_cli.standalone.programs import nats_program, service_programs
 from batch_cli.standalone.report import Report
@@ -24,8 +25,8 @@ def read_config(file: str | None, flags: Flags) -> Config:
 def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
     """The data folder is ours, and everything the processes need is written there.
 
-    Raises ConfigError for a model or an option no engine can be started with, StartError for a
-    folder or a port that somebody else has.
+    Raises ConfigError for a model or an option no engine can be started with, and for a result
+    handler that cannot be made; StartError for a folder or a port that somebody else has.
     """
     # What the launcher has to say the report says; standard output is for `ready`.
     set_up_logs(Log(level="warning"), "launcher")
@@ -42,6 +43,7 @@ def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
         nats = free_port(wanted_nats)
         ours = effective(config, folder, port=port, nats=nats)
         write_settings(ours, folder)
+        check_handlers(ours, folder)
         report.say(f"data folder {folder.root}")
         yield Plan(
             folder=folder,

@@ -59,7 +59,7 @@ def service_programs(
     config: Config, folder: DataFolder, runners: int, environ: Mapping[str, str] = os.environ
 ) -> tuple[Program, ...]:
     """Scheduler, gateway, sinks and runners, each as `vllm-batch NAME --config …`."""
-    base = _inherited(environ)
+    base = inherited(environ)
     gpus = gpu_groups(environ, _gpus() if runners > 1 else 0, runners)
     programs = [_service(name, name, {}, folder, base) for name in ("scheduler", "gateway")]
     for number, group in enumerate(gpus, start=1):
@@ -97,7 +97,7 @@ def _service(
 ) -> Program:
     return Program(
         name=name,
-        command=(*_ourselves(), service, "--config", str(folder.config)),
+        command=(*ourselves(), service, "--config", str(folder.config)),
         environment={**base, **own},
         log=folder.logs / f"{name}.log",
     )
@@ -124,13 +124,13 @@ def _state_dir(config: Config, folder: DataFolder, name: str) -> Path:
     return above / name
 
 
-def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """Our environment without its settings: the configuration that is written down holds them."""
     kept = {name: value for name, value in environ.items() if not name.startswith(_PREFIX)}
     return kept | {PARENT_VARIABLE: str(os.getpid())}
 
 
-def _ourselves() -> tuple[str, ...]:
+def ourselves() -> tuple[str, ...]:
     """`vllm-batch` as it is installed beside this interpreter: the process list then names it."""
     script = Path(sysconfig.get_path("scripts")) / "vllm-batch"
     if script.is_file():
