@@ -34,6 +34,10 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     fails: int = 0
     # Bytes of each answer.
     answer: int = 10
+    # Their texts, in turn, in place of those.
+    texts: tuple[str, ...] = ()
+    # The id of the row of a task schema.
+    task_schema: str | None = None
     kind: str = "batch.completed"
     sinks: tuple[str, ...] = ("webhook",)
     metadata: dict[str, str] | None = None
@@ -50,6 +54,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     def result(self, batch_id: str, line: int) -> dict[str, Any]:
         error = {"code": "request_timeout", "message": "too late"}
         text = f"answer {line}".ljust(self.answer, ".")
+        if self.texts:
+            text = self.texts[line % len(self.texts)]
         body = {"choices": [{"message": {"role": "assistant", "content": text}}]}
         response = {"status_code": 200, "request_id": f"req_{line}", "body": body}
         return {
@@ -175,6 +181,7 @@ def _batch(
         "failed": failed,
         "metadata": wanted.metadata,
         "plan": PLAN,
+        "task_schema": wanted.task_schema,
     }
 
 

@@ -1,7 +1,8 @@
 """A batch that has ended, as the sinks see it."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Row, select
 
@@ -9,12 +10,16 @@ from batch_common.blobs import BlobStore
 from batch_common.db import Database
 from batch_common.formats.content import Part
 from batch_common.keys import plan_index, plan_input
-from batch_common.tables import batches, chunks
+from batch_common.tables import batches, chunks, task_schemas
+from batch_common.task_schema import decode_task_schema
 from batch_common.webhooks import ENDPOINT_SINK, URL_SINK, WEBHOOKS
 from batch_sinks.handler import BatchMetadata, RequestCounts, TokenUsage
 from batch_sinks.planned import Range
 from batch_sinks.results import ChunkResults, Results
 from batch_sinks.sink import DeliveryError, Item
+
+if TYPE_CHECKING:
+    from batch_sinks.answer_check import AnswerCheck
 
 # In a batch's metadata: the sinks it wants, by name, separated by commas.
 CHOICE: Final = "sinks"
@@ -78,9 +83,12 @@ class EndedBatch:
             .where(chunks.c.batch_id == self._row.id, chunks.c.commit_seq.is_not(None))
             .order_by(chunks.c.commit_seq)
         )
+        kept = select(task_schemas.c.content).where(task_schemas.c.id == self._row.task_schema)
         async with self._database.read() as conn:
             rows: Sequence[Row[Any]] = (await conn.execute(statement)).all()
-        return Results(self._blobs, [self._chunk(row) for row in rows])
+            content = (await conn.execute(kept)).scalar()
+        check = None if content is None else await asyncio.to_thread(_make_check, content)
+        return Results(self._blobs, [self._chunk(row) for row in rows], check=check)
 
     def _chunk(self, row: Row[Any]) -> ChunkResults:
         batch = self._row
@@ -112,6 +120,13 @@ class EndedBatches:
         if row is None:
             raise DeliveryError(f"the database has no batch {batch_id} any more")
         return EndedBatch(self._database, self._blobs, row)
+
+
+def _make_check(content: bytes) -> "AnswerCheck":
+    # Some 10 MiB of a library that batches without a task schema do without.
+    from batch_sinks.answer_check import AnswerCheck  # noqa: PLC0415
+
+    return AnswerCheck(decode_task_schema(content))
 
 
 def _names(item: Item) -> frozenset[str]:

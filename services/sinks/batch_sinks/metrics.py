@@ -16,6 +16,12 @@ WEBHOOK_POSTS = Counter(
     "(a target that is not allowed) or broken",
     ["outcome"],
 )
+ANSWERS = Counter(
+    "vllm_batch_sinks_answers",
+    "Answers given to handlers, by the task schema they were held against and how they kept it: "
+    "valid or invalid. An answer that is read twice counts twice",
+    ["schema", "outcome"],
+)
 SECONDS = Histogram(
     "vllm_batch_sinks_delivery_seconds",
     "Time of one attempt at a delivery",

@@ -3,14 +3,19 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from batch_common.blobs import BlobStore
 from batch_common.formats.content import Part
+from batch_common.task_schema import TaskSchema
 from batch_sinks.json_line import decode_line
 from batch_sinks.planned import Planned, Range
+
+if TYPE_CHECKING:
+    from batch_sinks.answer_check import AnswerCheck
+
 
 Result = dict[str, Any]
 
@@ -38,6 +43,11 @@ class Results:
     Iterate as often as you like, with `for` in a synchronous handler and `async for` in an
     asynchronous one. The order is the same each time and in each attempt, so a handler that
     knows how many it has stored goes on with `results.skip(stored)`.
+
+    With a task schema (`schema`), also `answer`, what the model answered: the JSON, decoded, or
+    the text of an answer in words (None: no answer, or none that is JSON); and `schema`: `name`,
+    `version`, `valid` (None for a request that failed) and `errors`, each with `at`, a JSON
+    pointer into the answer, and `message`.
     """
 
     def __init__(
@@ -45,9 +55,11 @@ class Results:
         blobs: BlobStore,
         chunks: Sequence[ChunkResults],
         *,
+        check: "AnswerCheck | None" = None,
         skipped: int = 0,
         ended: threading.Event | None = None,
     ) -> None:
+        self._check = check
         self._blobs = blobs
         self._chunks = chunks
         self._skipped = skipped
@@ -56,8 +68,17 @@ class Results:
     def skip(self, count: int) -> Self:
         """The same results without the first `count` of these."""
         return type(self)(
-            self._blobs, self._chunks, skipped=self._skipped + count, ended=self._ended
+            self._blobs,
+            self._chunks,
+            check=self._check,
+            skipped=self._skipped + count,
+            ended=self._ended,
         )
+
+    @property
+    def schema(self) -> TaskSchema | None:
+        """As it was when the batch was created; None for a batch without one."""
+        return self._check.schema if self._check else None
 
     @property
     def output(self) -> "Lines":
@@ -102,7 +123,10 @@ class Results:
                     left -= len(lines) - len(wanted)
                     if wanted:
                         await planned.load()
-                        yield [_result(line, planned) for line in wanted]
+                        results = [_result(line, planned) for line in wanted]
+                        if self._check is not None:
+                            self._check.mark(results)
+                        yield results
 
 
 class Lines:
