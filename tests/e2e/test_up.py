@@ -61,8 +61,22 @@ async def test_a_second_signal_ends_everything_at_once(
     children = family(system._popen.pid)
     system._popen.send_signal(signal.SIGINT)
     await asyncio.sleep(0.2)  # two signals in one instant are one to the kernel
-    assert system.stop(signal.SIGINT) in {0, 128 + signal.SIGINT}
+    code = system.stop(signal.SIGINT)
+    assert code in {0, 128 + signal.SIGINT}
     await until(lambda: not living(children), within_s=12, what="the end of all processes")
+    said = system.said()
+    assert "stopping: work in progress is handed back" in said
+    assert ("ending at once" in said) == (code != 0)
+
+
+async def test_an_engine_that_dies_is_told_of(own_system: Callable[..., Standalone]) -> None:
+    system = own_system()
+    before = system.said()
+    assert "loading sim with sim" in before
+    assert "served again" not in before
+    system.send("engine")
+    await until(lambda: "sim is served again" in system.said(), within_s=30, what="the news")
+    assert "the engine died and is started again: " in system.said()
 
 
 async def test_a_service_that_dies_is_started_again(own_system: Callable[..., Standalone]) -> None:

@@ -49,6 +49,10 @@ class Standalone:
         os.kill(pid, number)
         return pid
 
+    def said(self) -> str:
+        """What it has written to standard error."""
+        return (self.folder.parent / f"{self.folder.name}.stderr").read_text("utf-8")
+
     def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = 40) -> int:
         """Ends `up`; its exit code."""
         if self._popen.poll() is None:

@@ -1,12 +1,16 @@
 """What a person reads while the system starts, runs and leaves."""
 
+import os
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from batch_cli.standalone.programs import Program
+
+_MOST_CHARS: Final = 300
 
 
 class _Record(msgspec.Struct):
@@ -17,6 +21,10 @@ class _Record(msgspec.Struct):
     models: tuple[str, ...] = ()
     elapsed_s: float = 0
     says: str = ""
+    why: str = ""
+    error: str = ""
+    took_s: float = 0
+    again_in_s: float = 0
 
 
 class Report:
@@ -37,39 +45,57 @@ class Report:
 
 
 class EngineNews:
-    """Follows a runner's log and tells what the engine does while it starts."""
+    """Follows a runner's log and tells what becomes of its engine."""
 
-    def __init__(self, log: Path, report: Report) -> None:
-        self._log = log
+    def __init__(self, program: Program, report: Report, *, named: bool) -> None:
+        """`named`: there are several runners, so each line says whose engine it is about."""
+        self._log = program.log
         self._report = report
-        self._offset = log.stat().st_size if log.exists() else 0
+        self._whose = f"{program.name}: " if named else ""
+        found = self._log.stat() if self._log.exists() else None
+        self._inode, self._offset = (found.st_ino, found.st_size) if found else (0, 0)
 
-    def tell(self) -> None:
-        """Whatever is new since the last call."""
+    def tell(self, *, serving: bool) -> None:
+        """Whatever is new since the last call. `serving`: an engine that has started is news."""
         for line in self._new_lines():
-            text = _news(line)
+            text = _news(line, serving=serving)
             if text:
-                self._report.say(text)
+                self._report.say(self._whose + text)
 
     def _new_lines(self) -> list[bytes]:
         try:
             with self._log.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:  # the other one had grown large and was put aside
+                    self._inode, self._offset = inode, 0
                 file.seek(self._offset)
                 whole, newline, _ = file.read(1 << 20).rpartition(b"\n")
-        except FileNotFoundError:
+        except OSError:
             return []
         self._offset += len(whole) + len(newline)
         return whole.splitlines()
 
 
-def _news(line: bytes) -> str:
+def _news(line: bytes, *, serving: bool) -> str:
     try:
         record = msgspec.json.decode(line, type=_Record)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
-    match record.event:
-        case "engine_starting":
-            return f"loading {', '.join(record.models)} with {record.engine}"
-        case "engine_still_starting":
-            return f"still loading after {record.elapsed_s:.0f} s: {record.says}"
-    return ""
+    if record.event == "engine_started" and not serving:
+        return ""  # `ready` is about to say so
+    tell = _TELL.get(record.event)
+    return " ".join(tell(record).split())[:_MOST_CHARS] if tell else ""
+
+
+_TELL: Final[dict[str, Callable[[_Record], str]]] = {
+    "engine_starting": lambda it: f"loading {', '.join(it.models)} with {it.engine}",
+    "engine_still_starting": lambda it: f"still loading after {it.elapsed_s:.0f} s: {it.says}",
+    "engine_started": lambda it: (
+        f"{', '.join(it.models)} is served again, after {it.took_s:.1f} s of loading"
+    ),
+    "engine_died": lambda it: f"the engine died and is started again: {it.why}",
+    "engine_start_failed": lambda it: (
+        f"the engine did not start, again in {it.again_in_s:g} s: {it.error}"
+    ),
+    "engine_down": lambda it: it.why,
+}

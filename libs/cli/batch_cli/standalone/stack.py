@@ -22,6 +22,7 @@ from batch_common.tasks import cancel_all
 
 _NATS_START_S: Final = 30.0
 _POLL_S: Final = 0.1
+_NEWS_S: Final = 0.25
 _EXIT_KILLED: Final = 128 + signal.SIGINT
 _NATS_END_S: Final = 4.0
 # Seconds after the signal by which the next in line are asked: the gateway accepts no more, the
@@ -56,6 +57,7 @@ class Stack:
         self._failure: BaseException | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, Child] = {}
+        self._news: asyncio.Task[None] | None = None
 
     async def until_ready(self) -> bool:
         """False when a signal came first. Raises what ended a process for good."""
@@ -79,6 +81,7 @@ class Stack:
     def stop(self) -> None:
         """The first time `unless_over` ends; the second time all processes end at once."""
         if self._stopping:
+            self._report.say("ending at once: what is saved stays, the rest is computed again")
             for child in self._children.values():
                 child.kill()
             os._exit(_EXIT_KILLED)
@@ -87,6 +90,8 @@ class Stack:
 
     async def drain(self) -> None:
         """Everything leaves in order, within 30 s."""
+        if self._news is not None:
+            await cancel_all({self._news})
         if self._stopping:
             self._report.say("stopping: work in progress is handed back")
         began = time.monotonic()
@@ -109,17 +114,24 @@ class Stack:
     async def _become_ready(self) -> None:
         plan = self._plan
         runners = [program for program in plan.services if program.is_runner]
-        news = [EngineNews(program.log, self._report) for program in runners]
+        news = [EngineNews(one, self._report, named=len(runners) > 1) for one in runners]
+        self._news = asyncio.create_task(self._tell(news), name="engine_news")
         self._start(plan.nats)
         await self._until_nats_answers()
         for program in plan.services:
             self._start(program)
         self._report.say("API, scheduler and sinks start, and the engine")
-        while not await asyncio.to_thread(is_ready, plan.host, plan.port, plan.runners):
-            for runner in news:
-                await asyncio.to_thread(runner.tell)
+        while not await asyncio.to_thread(  # noqa: ASYNC110 - another process is asked
+            is_ready, plan.host, plan.port, plan.runners
+        ):
             await asyncio.sleep(_POLL_S)
         self._serving.set()
+
+    async def _tell(self, news: list[EngineNews]) -> None:
+        while True:
+            for runner in news:
+                await asyncio.to_thread(runner.tell, serving=self._serving.is_set())
+            await asyncio.sleep(_NEWS_S)
 
     async def _until_nats_answers(self) -> None:
         deadline = time.monotonic() + _NATS_START_S
