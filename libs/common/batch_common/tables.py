@@ -221,6 +221,9 @@ deliveries = Table(
     Column("delivered_at", BigInteger),
     Column("last_error", Text),
     Column("link", Text),
+    # Since when it is tried for the whole time again, and the attempts that were made before that.
+    Column("redriven_at", Float),
+    Column("attempts_before", Integer, nullable=False, default=0, server_default="0"),
     Index("deliveries_due", "sink", "state", "next_at"),
 )
 

@@ -1,10 +1,10 @@
-"""What an administrator asks of deliveries: how each sink stands, and one more try."""
+"""What an administrator asks of deliveries: how each sink stands, and new tries at once."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, or_, select, update
 
 from batch_common import clock
 from batch_common.db import Database
@@ -60,23 +60,65 @@ def _last_error(sink: str) -> Select[Any]:
     )
 
 
+class Redriven(msgspec.Struct, frozen=True, order=True):
+    """A delivery that is tried again now. given_up: it had been, and did not just wait."""
+
+    batch_id: str
+    sink: str
+    # Of the sink webhook_endpoint; empty for the others.
+    endpoint: str
+    given_up: bool
+
+
 async def redrive(
     database: Database, *, sink: str | None = None, batch_ids: Sequence[str] = ()
-) -> list[tuple[str, str]]:
-    """Has deliveries that were given up tried once more, now; (batch, sink) of each.
+) -> list[Redriven]:
+    """Has deliveries that were given up, or wait for their next try, tried now.
 
-    None and empty: whatever the sink, whatever the batch. One that fails again is given up again.
+    Their time for tries begins anew. None and empty: whatever the sink, whatever the batch.
     """
     if DeliveryState.PENDING not in DELIVERY_MOVES.get(DeliveryState.FAILED, ()):
         raise IllegalMoveError("no move from failed to pending")
-    statement = update(deliveries).where(deliveries.c.state == DeliveryState.FAILED)
+    now = clock.now()
+    wanted = []
     if sink is not None:
-        statement = statement.where(deliveries.c.sink == sink)
+        wanted.append(deliveries.c.sink == sink)
     if batch_ids:
-        statement = statement.where(deliveries.c.batch_id.in_(batch_ids))
-    values = {"state": DeliveryState.PENDING, "next_at": clock.now(), "claimed_until": None}
-    async with database.write("delivery redrive") as conn:
-        moved = await conn.execute(
-            statement.values(**values).returning(deliveries.c.batch_id, deliveries.c.sink)
+        wanted.append(deliveries.c.batch_id.in_(batch_ids))
+    statement = (
+        update(deliveries)
+        .where(*wanted)
+        .values(
+            state=DeliveryState.PENDING,
+            next_at=now,
+            claimed_until=None,
+            redriven_at=now,
+            attempts_before=deliveries.c.attempts,
         )
-        return sorted((row.batch_id, row.sink) for row in moved)
+        .returning(deliveries.c.batch_id, deliveries.c.sink, deliveries.c.endpoint)
+    )
+    until = deliveries.c.claimed_until
+    failed = deliveries.c.state == DeliveryState.FAILED
+    # One that is claimed is being tried.
+    waits = (
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.next_at > now,
+        or_(until.is_(None), until < now),
+    )
+    async with database.write("delivery redrive") as conn:
+        # In this order: what the second one finds, the first one has not moved.
+        hurried = (await conn.execute(statement.where(*waits))).all()
+        moved = (await conn.execute(statement.where(failed))).all()
+    return sorted(
+        Redriven(row.batch_id, row.sink, row.endpoint, given_up)
+        for rows, given_up in ((hurried, False), (moved, True))
+        for row in rows
+    )
+
+
+async def unknown_batches(database: Database, batch_ids: Sequence[str]) -> list[str]:
+    """Those of the batches that have no delivery at all."""
+    statement = select(deliveries.c.batch_id).where(deliveries.c.batch_id.in_(batch_ids)).distinct()
+    async with database.read() as conn:
+        known = set((await conn.execute(statement)).scalars())
+    return [batch_id for batch_id in batch_ids if batch_id not in known]

@@ -129,8 +129,8 @@ class Deliverer:
 
     async def _settle_failure(self, item: Item, error: str) -> str:
         next_step = after_failure(
-            attempt=item.attempt,
-            age_s=clock.now() - item.ended_at,
+            attempt=item.tries,
+            age_s=clock.now() - item.tried_since,
             retry_for_s=self._retry_for_s,
             jitter=random.random(),
         )

@@ -177,6 +177,8 @@ def _items(rows: Sequence[Row[Any]]) -> list[Item]:
             event_type=row.event_type,
             ended_at=row.created_at,
             attempt=row.attempts,
+            redriven_at=row.redriven_at,
+            attempts_before=row.attempts_before,
         )
         for row in sorted(rows, key=lambda row: (row.next_at, row.batch_id))
     ]

@@ -23,7 +23,8 @@ class GiveUp(msgspec.Struct, frozen=True):
 def after_failure(
     *, attempt: int, age_s: float, retry_for_s: float, jitter: float
 ) -> Retry | GiveUp:
-    """Attempts count from 1; `age_s` is the time since the batch ended; `jitter` is in [0, 1).
+    """Attempts count from 1, and `age_s` from the batch's end, or both from the latest redrive;
+    `jitter` is in [0, 1).
 
     The last try is at the end of `retry_for_s`, not a step before it.
     """

@@ -28,6 +28,19 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int
     # Counts from 1.
     attempt: int
+    # An administrator had it tried anew then (Unix seconds), after so many attempts.
+    redriven_at: float | None = None
+    attempts_before: int = 0
+
+    @property
+    def tried_since(self) -> float:
+        """When the time for tries began."""
+        return self.ended_at if self.redriven_at is None else self.redriven_at
+
+    @property
+    def tries(self) -> int:
+        """Attempts since then; counts from 1."""
+        return self.attempt - self.attempts_before
 
     @property
     def place(self) -> "Place":
