@@ -80,6 +80,7 @@ def make_api(
                 blobs=blobs,
                 limits=config.limits,
                 windows=windows,
+                handlers=config.sinks,
                 batch_store=batch_store,
                 file_store=file_store,
                 upload_store=upload_store,

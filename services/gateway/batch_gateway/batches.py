@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from batch_common.cloudevents import TRACE, new_traceparent
+from batch_common.config import Sinks
 from batch_gateway.batch_request import parse_batch_request
 from batch_gateway.batch_store import BatchStore
 from batch_gateway.documented import ERRORS, EXPIRES_AFTER, PAIRS, TEXT, Creates, takes
@@ -16,6 +17,7 @@ from batch_gateway.idempotency import Once
 from batch_gateway.objects import Batch, BatchList
 from batch_gateway.paging import check_limit
 from batch_gateway.retry import Retry
+from batch_gateway.sink_choice import check_sinks
 from batch_gateway.task_schemas import TaskSchemas
 
 _CREATE = takes(
@@ -34,6 +36,7 @@ async def create_batch(
     batch_store: NamedDependency[BatchStore],
     windows: NamedDependency[Mapping[str, int]],
     schemas: NamedDependency[TaskSchemas],
+    handlers: NamedDependency[Sinks],
     once: NamedDependency[Once],
 ) -> Response[Batch]:
     """Accepts a batch; its input is validated after this answer."""
@@ -44,6 +47,7 @@ async def create_batch(
 
     async def make() -> Batch:
         # Not before: a request that is sent again is answered with what was made first.
+        check_sinks(wanted.metadata, handlers.enabled)
         schema = await schemas.of(wanted)
         return await batch_store.create(tenant, wanted, trace, once.keep, schema)
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from batch_common import clock, subjects
-from batch_common.config import Limits
+from batch_common.config import Limits, Sinks
 from batch_common.tables import batches, outbox
 from support.gateway import CHAT, add_chunk, make_batch, set_batch, start_batch
 from support.wait import until
@@ -52,6 +52,18 @@ async def test_every_field_of_a_new_batch(served: Any) -> None:
         "last_id": batch["id"],
         "has_more": False,
     }
+
+
+async def test_a_sink_that_there_is_not_is_refused(serve: Any) -> None:
+    served = await serve(sinks=Sinks(enabled=("s3", "postgres")))
+    wanted = {"input_file_id": "file-x", "endpoint": CHAT, "completion_window": "24h"}
+    answer = await served.http.post("/v1/batches", json={**wanted, "metadata": {"sinks": "s3,s4"}})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "metadata.sinks")
+    assert "no sink 's4'. It has s3, postgres, webhook" in error["message"]
+    assert (await served.http.get("/v1/batches")).json()["data"] == []
+    batch = await make_batch(served.http, metadata={"sinks": "s3, postgres"})
+    assert batch["metadata"] == {"sinks": "s3, postgres"}
 
 
 async def test_every_field_of_a_finished_batch(served: Any) -> None:
