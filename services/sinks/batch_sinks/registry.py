@@ -8,6 +8,7 @@ from batch_common import config
 from batch_common.errors import ConfigError
 from batch_common.webhooks import ENDPOINT_SINK, URL_SINK
 from batch_sinks.handler_sink import HandlerSink
+from batch_sinks.label_studio import make_label_studio
 from batch_sinks.load import load_handler
 from batch_sinks.postgres import make_postgres
 from batch_sinks.s3 import make_s3
@@ -15,6 +16,7 @@ from batch_sinks.sink import Sink
 from batch_sinks.webhook import BatchUrlSink, Endpoints, EndpointSink, make_webhook
 
 BUILT_IN: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {
+    "label_studio": make_label_studio,
     "postgres": make_postgres,
     "s3": make_s3,
     "webhook": make_webhook,

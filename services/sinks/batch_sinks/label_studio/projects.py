@@ -1,0 +1,132 @@
+"""The project that a batch's tasks go to: the one that is set, or one for the task schema."""
+
+import asyncio
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from batch_common.task_schema import TaskSchema
+from batch_sinks.label_studio.client import Client
+from batch_sinks.label_studio.interface import CONTROLS, make_interface, options_of
+from batch_sinks.label_studio.refusal import MissingError
+from batch_sinks.sink import DeliveryError
+
+# Longest title that Label Studio takes.
+_TITLE_CHARS: Final = 50
+# Projects become visible to one another out of order; after this both of two are.
+_SETTLE_S: Final = 1.0
+_BY_US: Final = "Results of vllm-batch-server"
+
+
+class Project(msgspec.Struct, frozen=True):
+    """tasks: how many it has; controls: its labelling interface, as Label Studio has parsed it"""
+
+    id: int
+    title: str = ""
+    tasks: int | None = msgspec.field(default=None, name="task_number")
+    interface: str | None = msgspec.field(default=None, name="label_config")
+    controls: dict[str, Any] | None = msgspec.field(default=None, name="parsed_label_config")
+
+
+class Projects:
+    """Of one Label Studio."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def ready(self, project_id: int | None, schema: TaskSchema, tenant: str) -> int:
+        """The id of a project that has the schema's labelling interface."""
+        if project_id is None:
+            project = await self._of_schema(schema, tenant)
+        else:
+            project = await self._known(project_id)
+        await self._set_interface(project, schema)
+        return project.id
+
+    async def _known(self, project_id: int) -> Project:
+        try:
+            return await self._read(project_id)
+        except MissingError as error:
+            raise MissingError(
+                f"{error}: project {project_id} has been deleted, or is not one of the API key's "
+                "organization. Set project_id (LABEL_STUDIO_PROJECT_ID) to one that is, or leave "
+                "it out to have one made"
+            ) from None
+
+    async def _of_schema(self, schema: TaskSchema, tenant: str) -> Project:
+        """Titles are not unique in Label Studio: of several projects the oldest is everybody's."""
+        title = make_title(schema, tenant)
+        found = await self._oldest(title)
+        if found is None:
+            made = await self._make(title, schema)
+            await asyncio.sleep(_SETTLE_S)
+            found = await self._oldest(title) or made
+            if found.id != made.id:
+                await self._take_back(made)
+        return await self._read(found.id)
+
+    async def _oldest(self, title: str) -> Project | None:
+        query = {"title": title, "ordering": "id", "page_size": "100", "include": "task_number"}
+        answer = await self._client.ask("GET", "api/projects/", query=query)
+        projects = msgspec.convert(answer["results"], list[Project])
+        return min(
+            (project for project in projects if project.title == title),
+            key=lambda project: project.id,
+            default=None,
+        )
+
+    async def _make(self, title: str, schema: TaskSchema) -> Project:
+        body = {
+            "title": title,
+            "description": f"{_BY_US}: {schema.title or schema.name}",
+            "label_config": make_interface(schema),
+        }
+        return msgspec.convert(await self._client.ask("POST", "api/projects/", body), Project)
+
+    async def _take_back(self, made: Project) -> None:
+        """Another process has made one at the same moment, and ours is not the older one."""
+        if not (await self._read(made.id)).tasks:
+            await self._client.ask("DELETE", f"api/projects/{made.id}/")
+
+    async def _read(self, project_id: int) -> Project:
+        return msgspec.convert(
+            await self._client.ask("GET", f"api/projects/{project_id}/"), Project
+        )
+
+    async def _set_interface(self, project: Project, schema: TaskSchema) -> None:
+        """One that a person has changed stays while it still asks our questions."""
+        lacking = lacks(project.controls or {}, schema)
+        if not lacking:
+            return
+        if project.tasks:
+            raise DeliveryError(
+                f"project {project.id} of Label Studio has tasks, and its labelling interface has "
+                f"no {lacking} as the task schema {schema.name} has: give the batch a project of "
+                "its own (leave project_id out), or change the interface in the project's settings"
+            )
+        body = {"label_config": make_interface(schema)}
+        await self._client.ask("PATCH", f"api/projects/{project.id}/", body)
+
+
+def make_title(schema: TaskSchema, tenant: str) -> str:
+    """The same for the same tenant, schema and interface; others have other titles."""
+    identity = "\0".join((tenant, schema.name, make_interface(schema)))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    words = schema.title or schema.name
+    if tenant != "default":
+        words = f"{words}, {tenant}"
+    return f"{words[: _TITLE_CHARS - len(digest) - 3].rstrip()} [{digest}]"
+
+
+def lacks(controls: dict[str, Any], schema: TaskSchema) -> str | None:
+    """The first of the schema's questions that an interface does not ask; None: it has them all."""
+    for question in schema.questions:
+        control = controls.get(question.name) or {}
+        if control.get("type") != CONTROLS[question.type]:
+            return f"question {question.name!r} of type {CONTROLS[question.type]}"
+        labels = control.get("labels") or ()
+        missing = [option for option in options_of(question) if option not in labels]
+        if missing:
+            return f"option {missing[0]!r} of the question {question.name!r}"
+    return None

@@ -1,0 +1,83 @@
+"""A real Label Studio of one's own, as a process."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from support.label_studio_environment import find_label_studio
+from support.ports import free_port
+from support.wait import until
+
+LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
+_USER = "reviewer@example.com"
+
+
+class LabelStudioServer:
+    """On loopback, on SQLite in `folder`; may be stopped and started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "log").read_text(errors="replace")
+
+    async def start(self, within_s: float = 180) -> None:
+        """Returns once it answers; the first time it makes its tables."""
+        program = find_label_studio()
+        assert program is not None, "run python tests/support/label_studio_environment.py"
+        command = [str(program), "start", "--no-browser", "--port", str(self.port)]
+        command += ["--internal-host", "127.0.0.1", "--username", _USER, "--password", "reviewing"]
+        command += ["--user-token", LEGACY_TOKEN, "--enable-legacy-api-token"]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment(), start_new_session=True
+            )
+        await until(self._answers, within_s=within_s, what=f"Label Studio ({self._folder}/log)")
+
+    async def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            await asyncio.to_thread(self._process.wait, 20)
+            self._process = None
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Of its API, as the administrator; None for an answer without a body."""
+        async with (
+            aiohttp.ClientSession(headers={"authorization": f"Token {LEGACY_TOKEN}"}) as client,
+            client.request(method, f"{self.url}{path}", json=body) as response,
+        ):
+            assert response.ok, await response.text()
+            return await response.json() if response.status != 204 else None
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._folder),
+            "LABEL_STUDIO_BASE_DATA_DIR": str(self._folder / "data"),
+            "COLLECT_ANALYTICS": "false",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
+            "LATEST_VERSION_CHECK": "false",
+        }
+
+    async def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"Label Studio has ended: {self.log[-2000:]}"
+        try:
+            async with aiohttp.ClientSession() as client, client.get(f"{self.url}/health") as said:
+                return said.status == 200
+        except aiohttp.ClientError:
+            return False
