@@ -39,6 +39,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     # The id of the row of a task schema.
     task_schema: str | None = None
     kind: str = "batch.completed"
+    # A name, or name/endpoint.
     sinks: tuple[str, ...] = ("webhook",)
     metadata: dict[str, str] | None = None
     # Whether the delivery rows and the event are written.
@@ -197,9 +198,11 @@ def _event(batch_id: str, wanted: Finished, at: int) -> BatchEnded:
 
 
 def _delivery(batch_id: str, sink: str, event_id: str, kind: str, at: int) -> dict[str, Any]:
+    name, _, endpoint = sink.partition("/")
     return {
         "batch_id": batch_id,
-        "sink": sink,
+        "sink": name,
+        "endpoint": endpoint,
         "tenant": "default",
         "event_id": event_id,
         "event_type": kind,

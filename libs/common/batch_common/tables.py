@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -208,7 +209,7 @@ deliveries = Table(
     _id("batch_id"),
     Column("sink", String(255), primary_key=True),
     # Of the sink webhook_endpoint: which one; empty: the sink has one place only.
-    Column("endpoint", String(64), primary_key=True, default="", server_default=""),
+    Column("endpoint", String(64), primary_key=True, default="", server_default=text("''")),
     Column("tenant", String(255), nullable=False),
     # The terminal event's id and type, so that a delivery can be made without the event.
     Column("event_id", String(64), nullable=False),

@@ -21,7 +21,17 @@ from batch_common.config import Config
 from batch_common.db import Database
 from batch_common.model_spec import served_names
 from batch_common.task_schema_folder import TaskSchemaFolder
-from batch_gateway import batches, deliveries, files, health, models, progress, results, uploads
+from batch_gateway import (
+    batches,
+    deliveries,
+    files,
+    health,
+    models,
+    progress,
+    results,
+    uploads,
+    webhooks,
+)
 from batch_gateway.auth import tenant_of
 from batch_gateway.batch_store import BatchStore
 from batch_gateway.edge import Edge
@@ -35,6 +45,9 @@ from batch_gateway.retry import Retry
 from batch_gateway.task_schemas import TaskSchemas
 from batch_gateway.upload_flow import UploadFlow
 from batch_gateway.upload_store import UploadStore
+from batch_gateway.webhook_samples import Samples
+from batch_gateway.webhook_store import WebhookStore
+from batch_gateway.webhooks import webhook_store_of
 
 # Of bodies that are read whole: JSON. Uploads have their own limits.
 _MAX_BODY = 2 << 20
@@ -70,11 +83,13 @@ def make_api(
             *deliveries.ROUTES,
             *progress.ROUTES,
             *models.ROUTES,
+            *webhooks.ROUTES,
             *health.ROUTES,
         ],
         dependencies={
             "tenant": Provide(tenant_of, sync_to_thread=False),
             "once": Provide(once_of, sync_to_thread=False),
+            "webhook_store": Provide(webhook_store_of, sync_to_thread=False),
             **_values(
                 database=database,
                 blobs=blobs,
@@ -88,6 +103,8 @@ def make_api(
                 model_store=ModelStore(database, configured, clock.timestamp()),
                 retry=Retry(batch_store, file_store, blobs),
                 schemas=TaskSchemas(TaskSchemaFolder(config.schemas)),
+                all_webhooks=WebhookStore(database),
+                samples=Samples(bus, config.sinks.webhook),
                 progress=shown,
                 health=Health(database, bus, blobs),
             ),

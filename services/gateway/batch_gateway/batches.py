@@ -19,6 +19,7 @@ from batch_gateway.paging import check_limit
 from batch_gateway.retry import Retry
 from batch_gateway.sink_choice import check_sinks
 from batch_gateway.task_schemas import TaskSchemas
+from batch_gateway.webhook_request import check_batch_url
 
 _CREATE = takes(
     "application/json",
@@ -48,6 +49,7 @@ async def create_batch(
     async def make() -> Batch:
         # Not before: a request that is sent again is answered with what was made first.
         check_sinks(wanted.metadata, handlers.enabled)
+        check_batch_url(wanted.metadata, handlers.webhook)
         schema = await schemas.of(wanted)
         return await batch_store.create(tenant, wanted, trace, once.keep, schema)
 

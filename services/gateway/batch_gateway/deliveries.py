@@ -20,6 +20,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["batch.delivery"] = "batch.delivery"
     batch_id: str
     sink: str
+    # Of the sink webhook_endpoint: which one.
+    webhook_endpoint_id: str | None
     status: Literal["pending", "delivered", "skipped", "failed"]
     event_type: str
     attempts: int
@@ -45,18 +47,21 @@ async def batch_deliveries(
     batch_store: NamedDependency[BatchStore],
     database: NamedDependency[Database],
 ) -> DeliveryList:
-    """One for each sink, by name. Empty until the batch has ended, and without sinks."""
+    """One for each sink and endpoint, by name. Empty until the batch has ended, and without sinks."""
     await batch_store.find(tenant, batch_id)
     statement = select(deliveries).where(
         deliveries.c.batch_id == batch_id, deliveries.c.tenant == tenant
     )
     async with database.read() as conn:
-        rows = (await conn.execute(statement.order_by(deliveries.c.sink))).all()
+        rows = (
+            await conn.execute(statement.order_by(deliveries.c.sink, deliveries.c.endpoint))
+        ).all()
     return DeliveryList(
         data=[
             Delivery(
                 batch_id=row.batch_id,
                 sink=row.sink,
+                webhook_endpoint_id=row.endpoint or None,
                 status=row.state,
                 event_type=row.event_type,
                 attempts=row.attempts,

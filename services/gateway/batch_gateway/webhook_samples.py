@@ -1,4 +1,4 @@
-"""Samples of events for a webhook endpoint: the sinks service sends them, the gateway asks it to."""
+"""Samples of events for webhook endpoints: the sinks service sends them when it is asked."""
 
 from typing import Final
 

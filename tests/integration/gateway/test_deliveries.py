@@ -41,6 +41,7 @@ async def test_each_sink_has_its_delivery(served: Any) -> None:
         "object": "batch.delivery",
         "batch_id": batch,
         "sink": "postgres",
+        "webhook_endpoint_id": None,
         "status": "delivered",
         "event_type": "batch.completed",
         "attempts": 1,

@@ -63,7 +63,13 @@ def settings(
     def make(
         retry_for_s: float = 60.0, handlers: dict[str, Any] | None = None, **webhook: Any
     ) -> Config:
-        target = {"url": receiver.url, "allow_private": True, "timeout_s": 5.0, **webhook}
+        target = {
+            "url": receiver.url,
+            "allow_private": True,
+            "allow_http": True,
+            "timeout_s": 5.0,
+            **webhook,
+        }
         target["secret"] = Secret(target.get("secret", SECRET))
         return Config(
             data_dir=str(tmp_path),
@@ -115,8 +121,11 @@ FindRow = Callable[..., Awaitable[Row[Any]]]
 @pytest.fixture
 def find_row(database: Database) -> FindRow:
     async def find(batch_id: str, sink: str = "webhook") -> Row[Any]:
+        name, _, endpoint = sink.partition("/")
         statement = select(deliveries).where(
-            deliveries.c.batch_id == batch_id, deliveries.c.sink == sink
+            deliveries.c.batch_id == batch_id,
+            deliveries.c.sink == name,
+            deliveries.c.endpoint == endpoint,
         )
         async with database.read() as conn:
             return (await conn.execute(statement)).one()

@@ -56,7 +56,7 @@ def _key_deliveries_by_endpoint() -> None:
         "deliveries",
         sa.Column("batch_id", sa.String(length=64), nullable=False),
         sa.Column("sink", sa.String(length=255), nullable=False),
-        sa.Column("endpoint", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("endpoint", sa.String(length=64), server_default=sa.text("''"), nullable=False),
         sa.Column("tenant", sa.String(length=255), nullable=False),
         sa.Column("event_id", sa.String(length=64), nullable=False),
         sa.Column("event_type", sa.String(length=32), nullable=False),
