@@ -11,7 +11,8 @@ from batch_cli.client.batch import describe, error_lines, read_batch
 from batch_cli.client.display import LineDisplay, choose_display, progress_line
 from batch_cli.client.errors import BatchEndedError, UnreachableError
 from batch_cli.client.follow import event_data
-from batch_cli.client.meter import Meter, Rate, duration
+from batch_cli.client.look import _summary
+from batch_cli.client.meter import Meter, Rate, duration, pace
 from batch_cli.client.results import OutputFileError, whole_file
 from batch_cli.client.submit import first_endpoint
 from batch_cli.client.upload import InputFileError, Source, multipart
@@ -29,9 +30,38 @@ def test_rates_are_of_the_last_half_minute() -> None:
     meter = Meter()
     assert meter.seen(0, done=0, tokens=0, total=1000) == Rate()
     assert meter.seen(10, done=100, tokens=500, total=1000) == Rate(10.0, 50.0, 90.0)
-    for at in range(20, 60, 10):
-        meter.seen(at, done=100, tokens=500, total=1000)
-    assert meter.seen(60, done=130, tokens=500, total=1000) == Rate(1.0, 0.0, 870.0)
+    for at in range(20, 50, 10):
+        meter.seen(at, done=100 + at // 10, tokens=500, total=1000)
+    assert meter.seen(50, done=132, tokens=500, total=1000) == Rate(1.0, 0.0, 868.0)
+
+
+def test_an_outage_is_told_and_then_forgotten() -> None:
+    """Else it would be in the rate, and in what is left, for half a minute more."""
+    meter = Meter()
+    for at in range(0, 40, 2):
+        assert meter.seen(at, done=at * 10, tokens=0, total=10_000).still_s is None
+    for at in range(40, 48):
+        assert meter.seen(at, done=380, tokens=0, total=10_000).still_s is None
+    for at in range(49, 100):
+        assert meter.seen(at, done=380, tokens=0, total=10_000) == Rate(still_s=at - 38.0)
+    # What had been done in secret comes at once, and says nothing of the rate.
+    assert meter.seen(100, done=700, tokens=0, total=10_000) == Rate()
+    meter.seen(101, done=700, tokens=0, total=10_000)
+    assert meter.seen(102, done=720, tokens=0, total=10_000) == Rate(10.0, 0.0, 928.0)
+
+
+def test_a_slow_batch_does_not_stand_still() -> None:
+    meter = Meter()
+    rates = [meter.seen(at, done=at // 25, tokens=0, total=100) for at in range(300)]
+    assert [rate.still_s for rate in rates[60:]] == [None] * 240
+    assert rates[-1].requests == pytest.approx(1 / 25, rel=0.2)
+
+
+def test_words_for_a_pace() -> None:
+    assert pace(Rate()) == []
+    assert pace(Rate(0.03, 0.0, 4000.0)) == ["1.8 requests/min", "1:06:40 left"]
+    assert pace(Rate(0.1, 2.4, 9.0)) == ["0.1 requests/s", "2 tokens/s", "0:09 left"]
+    assert pace(Rate(still_s=42.3)) == ["nothing new for 0:42"]
 
 
 def test_a_count_that_falls_gives_no_negative_rate() -> None:
@@ -40,10 +70,8 @@ def test_a_count_that_falls_gives_no_negative_rate() -> None:
     assert meter.seen(5, done=40, tokens=0, total=100) == Rate()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(None, "-"), (9.4, "0:09"), (75, "1:15"), (3723, "1:02:03")]
-)
-def test_durations(seconds: float | None, text: str) -> None:
+@pytest.mark.parametrize(("seconds", "text"), [(9.4, "0:09"), (75, "1:15"), (3723, "1:02:03")])
+def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -71,6 +99,12 @@ def test_a_terminal_gets_a_bar() -> None:
             display.show(content)
     assert "100/100" in stream.getvalue()
     assert "completed" in stream.getvalue()
+
+
+def test_the_list_counts_as_the_progress_does() -> None:
+    content = batch() | {"request_counts": {"total": 100, "completed": 40, "failed": 3}}
+    assert " 43/100 " in _summary(read_batch(content))
+    assert " 43/100 done, 3 failed" in progress_line(read_batch(content), Rate())
 
 
 def test_the_line_has_rates_and_time_left() -> None:

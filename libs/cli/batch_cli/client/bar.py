@@ -16,7 +16,7 @@ from rich.progress import (
 
 from batch_cli.client.batch import read_batch
 from batch_cli.client.display import measured
-from batch_cli.client.meter import Meter, duration
+from batch_cli.client.meter import Meter, pace
 
 
 class BarDisplay:
@@ -50,10 +50,7 @@ class BarDisplay:
         batch = read_batch(content)
         rate = measured(self._meter, batch, time.monotonic())
         counts = batch.counts
-        facts = f"{counts.failed} failed"
-        if batch.status == "in_progress":
-            facts += f"  {rate.requests:.1f} requests/s  {rate.tokens:.0f} tokens/s"
-            facts += f"  {duration(rate.left_s)} left"
+        facts = "  ".join([f"{counts.failed} failed", *pace(rate)])
         self._progress.update(
             self._task,
             description=batch.status,

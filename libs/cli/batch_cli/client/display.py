@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, Self, TextIO
 
 from batch_cli.client.batch import Batch, read_batch
 from batch_cli.client.look import print_json
-from batch_cli.client.meter import Meter, Rate, duration
+from batch_cli.client.meter import Meter, Rate, pace
 
 _LINE_EVERY_S: Final = 5.0
 
@@ -90,11 +90,5 @@ def measured(meter: Meter, batch: Batch, now: float) -> Rate:
 def progress_line(batch: Batch, rate: Rate) -> str:
     """`batch_… in_progress 120/500 done, 3 failed, 41.2 requests/s, 900 tokens/s, 0:09 left`."""
     counts = batch.counts
-    words = [f"{counts.done}/{counts.total} done", f"{counts.failed} failed"]
-    if rate.requests:
-        words.append(f"{rate.requests:.1f} requests/s")
-    if rate.tokens:
-        words.append(f"{rate.tokens:.0f} tokens/s")
-    if rate.left_s is not None:
-        words.append(f"{duration(rate.left_s)} left")
+    words = [f"{counts.done}/{counts.total} done", f"{counts.failed} failed", *pace(rate)]
     return f"{batch.id} {batch.status} {', '.join(words)}"

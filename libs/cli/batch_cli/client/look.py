@@ -75,7 +75,7 @@ def _newest(api: Api, limit: int) -> Iterator[Any]:
 
 def _summary(batch: Batch) -> str:
     counts = batch.counts
-    done = f"{counts.completed}/{counts.total}"
+    done = f"{counts.done}/{counts.total}"
     model = batch.model or "-"
     return _row(batch.id, batch.status, clock(batch.created_at), done, str(counts.failed), model)
 
