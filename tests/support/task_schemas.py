@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from batch_common import clock
 from batch_common.db import Database
@@ -36,5 +36,7 @@ async def keep_schema(database: Database, schema: TaskSchema) -> str:
         "created_at": clock.timestamp(),
     }
     async with database.write("in a test") as conn:
-        await conn.execute(insert(task_schemas).values(row))
+        known = select(task_schemas.c.id).where(task_schemas.c.id == schema_id)
+        if (await conn.execute(known)).first() is None:
+            await conn.execute(insert(task_schemas).values(row))
     return schema_id

@@ -80,8 +80,10 @@ _DECODER: Final = msgspec.json.Decoder(TaskSchema)
 
 
 def encode_task_schema(schema: TaskSchema) -> bytes:
-    """As it is kept for a batch: the same bytes for the same schema."""
-    return msgspec.json.encode(schema, order="deterministic")
+    """As it is kept for a batch. Properties stay in their order: engines that follow a schema
+    have the model write them so, and a reason comes before a label or after it.
+    """
+    return msgspec.json.encode(schema)
 
 
 def decode_task_schema(data: bytes) -> TaskSchema:

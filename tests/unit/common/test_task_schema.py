@@ -53,6 +53,16 @@ def test_an_example_is_valid_and_comes_back_equal(path: Any) -> None:
     assert decode_task_schema(encode_task_schema(schema)) == schema
 
 
+def test_properties_stay_in_their_order() -> None:
+    """Models write them in this order: a reason before its label is another task."""
+    properties = {name: {} for name in ("reason", "label", "a", "z", "b")}
+    document = {"name": "x", "answer": {"type": "object", "properties": properties}}
+    kept = encode_task_schema(parse_task_schema(json.dumps(document).encode(), "x"))
+    answer = decode_task_schema(kept).answer
+    assert answer is not None
+    assert list(answer["properties"]) == list(properties)
+
+
 def test_the_template_is_valid() -> None:
     assert parse_task_schema(json.dumps(template()).encode(), "template").name == "NAME"
 

@@ -4,12 +4,14 @@ import json
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batch_common.config import Postgres, Sinks
 from batch_common.errors import ConfigError
 from batch_common.secret import Secret
 from batch_sinks.json_line import decode_line
-from batch_sinks.postgres.rows import COLUMNS, make_row
+from batch_sinks.postgres.rows import COLUMNS, key_of, make_row
 from batch_sinks.registry import make_sinks
 
 METADATA = {"tenant": "acme", "model": "m"}
@@ -56,9 +58,36 @@ def test_what_postgres_stores_nowhere_is_replaced(bad: str) -> None:
     clean = bad.replace("\0", "\ufffd").replace("\ud800", "\ufffd").replace("\udfff", "\ufffd")
     body = {bad: [{"x": bad}], "written": "\\u0000"}
     made = row(custom_id=bad, response={"status_code": 200, "body": body})
-    assert made["custom_id"] == clean
+    assert str(made["custom_id"]).startswith(f"{clean}#")
     stored = json.loads(made["response"])  # type: ignore[arg-type]
     assert stored == {clean: [{"x": clean}], "written": "\\u0000"}
+
+
+@pytest.mark.parametrize("custom_id", ["", "r1", "a#b", "ä…", "x" * 500, f"#{'0' * 32}", "a\ufffd"])
+def test_a_custom_id_that_can_be_a_key_is_one(custom_id: str) -> None:
+    assert key_of(custom_id) == custom_id
+
+
+def test_custom_ids_that_look_alike_once_stored_have_different_keys() -> None:
+    """U+FFFD stands for what Postgres refuses, and somebody may have written it himself."""
+    ids = ["a\0", "a\ufffd", "a\ud800", "a\0\0", "x" * 600, "x" * 601, "x" * 500 + "…"]
+    ids += [key_of(each) for each in ids if key_of(each) != each]
+    ids += [key_of(each) for each in ids if key_of(each) != each]
+    assert len(set(map(key_of, ids))) == len(set(ids))
+
+
+CHARACTERS = st.sampled_from("a\0\ufffd\ud800…#0")
+
+
+@given(st.lists(st.text(CHARACTERS, max_size=4), unique=True, max_size=20), st.integers(0, 3))
+def test_keys_are_as_different_as_custom_ids(ids: list[str], times: int) -> None:
+    """Also of ids that are keys of others."""
+    known = {*ids}
+    for _ in range(times):
+        known |= {key_of(each) for each in known}
+    keys = {key_of(each) for each in known}
+    assert len(keys) == len(known)
+    assert not any("\0" in key or "\ud800" in key for key in keys)
 
 
 def test_lines_that_only_python_can_read() -> None:

@@ -1,6 +1,6 @@
 """The handler: rows in transactions of a few thousand, going on where the last attempt was."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,9 +12,10 @@ from batch_common.errors import ConfigError
 from batch_common.secret import Secret
 from batch_sinks.handler import BatchMetadata, ResultHandler
 from batch_sinks.handler_sink import HandlerSink
-from batch_sinks.postgres.rows import Row, make_row, size_of
+from batch_sinks.postgres.answer_columns import AnswerColumn, answer_columns, answer_values
+from batch_sinks.postgres.rows import COLUMNS, Row, make_row, size_of
 from batch_sinks.postgres.table import Table
-from batch_sinks.results import Results
+from batch_sinks.results import Result, Results
 from batch_sinks.sink import DeliveryError
 
 _CONNECT_S: Final = 30.0
@@ -39,32 +40,31 @@ class PostgresHandler(ResultHandler):
     async def handle(self, batch_id: str, results: Results, metadata: BatchMetadata) -> bool:
         with _said_plainly():
             async with self._connection() as conn:
-                await self._table.ensure(conn)
+                columns = await self._table.ensure(conn, answer_columns(results.schema))
+                maker = _RowMaker(batch_id, metadata, columns)
                 stored = await self._table.count(conn, batch_id)
-                total = await self._store(conn, batch_id, results, metadata, stored)
+                total = await self._store(conn, maker, results, stored)
                 if await self._table.count(conn, batch_id) == total:
                     return True
                 # Somebody has removed rows: those before `stored` may be among them.
-                await self._store(conn, batch_id, results, metadata, 0)
+                await self._store(conn, maker, results, 0)
         return True
 
-    async def _store(
-        self, conn: Any, batch_id: str, results: Results, metadata: BatchMetadata, first: int
-    ) -> int:
+    async def _store(self, conn: Any, maker: "_RowMaker", results: Results, first: int) -> int:
         """Stores the results from `first` on; returns how many there are altogether."""
         total = first
         rows: list[Row] = []
         chars = 0
         async for window in results.skip(first).windows():
             for result in window:
-                rows.append(make_row(batch_id, result, metadata))
+                rows.append(maker.row(result))
                 chars += size_of(rows[-1])
                 if len(rows) == self._rows_at_once or chars >= _TRANSACTION_CHARS:
-                    await self._table.store(conn, rows)
+                    await self._table.store(conn, maker.names, rows)
                     total += len(rows)
                     rows, chars = [], 0
         if rows:
-            await self._table.store(conn, rows)
+            await self._table.store(conn, maker.names, rows)
         return total + len(rows)
 
     @asynccontextmanager
@@ -75,6 +75,22 @@ class PostgresHandler(ResultHandler):
             yield conn
         finally:
             await conn.close(timeout=_CONNECT_S)
+
+
+class _RowMaker:
+    """Of one batch. `columns`: what is stored of answers, with the types that the table has."""
+
+    def __init__(
+        self, batch_id: str, metadata: BatchMetadata, columns: Mapping[AnswerColumn, str]
+    ) -> None:
+        self.names = (*COLUMNS, *(column.name for column in columns))
+        self._batch_id = batch_id
+        self._metadata = metadata
+        self._columns = columns
+
+    def row(self, result: Result) -> Row:
+        base = make_row(self._batch_id, result, self._metadata)
+        return base + answer_values(result, self._columns) if self._columns else base
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """One result as one row."""
 
+import hashlib
+import re
 from typing import Any, Final, TypeAlias
 
 from batch_sinks.handler import BatchMetadata
 from batch_sinks.results import Result
 from batch_sinks.storable import storable, storable_json
 
-Row: TypeAlias = tuple[str, str, str, str | None, int | None, str | None, str | None, str | None]
+Row: TypeAlias = tuple[Any, ...]
 
 COLUMNS: Final[dict[str, str]] = {
     "batch_id": "text NOT NULL",
@@ -21,13 +23,18 @@ COLUMNS: Final[dict[str, str]] = {
 KEY: Final = ("batch_id", "custom_id")
 
 
+# A key's column must fit into a page of an index with room for others.
+_MAX_KEY_CHARS: Final = 500
+_MARKED: Final = re.compile(r"[\ufffd…].*#[0-9a-f]{32}\Z", re.DOTALL)
+
+
 def make_row(batch_id: str, result: Result, metadata: BatchMetadata) -> Row:
     """In the order of COLUMNS: `request` and `response` are the two bodies."""
     request, response = result["request"], result["response"]
     body = request["body"] if request else None
     return (
         batch_id,
-        storable(result["custom_id"]),
+        key_of(result["custom_id"]),
         metadata["tenant"],
         body.get("model") if body else metadata["model"],
         response["status_code"] if response else None,
@@ -35,6 +42,21 @@ def make_row(batch_id: str, result: Result, metadata: BatchMetadata) -> Row:
         _json(response["body"] if response else None),
         _json(result["error"]),
     )
+
+
+def key_of(custom_id: str) -> str:
+    """The custom_id itself, wherever Postgres can have it as a key.
+
+    What it cannot store is replaced, what is too long is cut, and then a digest of the whole
+    follows. Two custom_ids never become one: what looks like such a key gets a digest, too.
+    """
+    clean = storable(custom_id)
+    if len(clean) > _MAX_KEY_CHARS:
+        clean = f"{clean[:_MAX_KEY_CHARS]}…"
+    if clean == custom_id and not _MARKED.search(custom_id):
+        return custom_id
+    digest = hashlib.sha256(custom_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{clean}#{digest[:32]}"
 
 
 def size_of(row: Row) -> int:
