@@ -88,6 +88,14 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "key forgotten": {"gateway": ("commit idempotency sweep",)},
     "poison": {"runner": ("put chunk suspects",), "scheduler": ("delete chunk suspects",)},
     "plan lost": {"scheduler": ("commit plan lost",)},
+    "webhook endpoint": {
+        "gateway": (
+            "commit webhook create", "commit webhook change", "commit webhook rotate",
+            "ask webhook.test", "commit webhook delete",
+        ),
+        "scheduler": ("commit batch end",),
+        "sinks": ("answer webhook.test", "commit delivery claim", "commit delivery delivered"),
+    },
     "receiver is slow": {"sinks": ("commit delivery keep",)},
     "receiver hesitates": {"sinks": ("commit delivery again",)},
     "receiver refuses": {

@@ -90,7 +90,13 @@ class Rig:
     """One gateway, scheduler, runner and sinks. Made by `rig`."""
 
     def __init__(self, folder: Path, receiver: Receiver, nursery: Nursery) -> None:
-        webhook = Webhook(url=receiver.url, allow_private=True, timeout_s=2.0, events=_TOLD_OF)
+        webhook = Webhook(
+            url=receiver.url,
+            allow_private=True,
+            allow_http=True,
+            timeout_s=2.0,
+            events=_TOLD_OF,
+        )
         sinks = {"enabled": ("webhook",), "retry_for_s": _RETRY_FOR_S, "webhook": webhook}
         options = Options(
             folder=folder,
@@ -224,7 +230,12 @@ class Rig:
             assert types <= {f"batch.{batch['status']}"}
 
     def _told(self, batch_id: str) -> list[Post]:
-        return [p for p in self.receiver.posts if json.loads(p.body)["data"]["id"] == batch_id]
+        return [
+            post
+            for post in self.receiver.posts
+            if json.loads(post.body)["data"]["id"] == batch_id
+            and self.receiver.url.endswith(post.path)
+        ]
 
     def calm(self) -> None:
         """Receiver, engine, points and clocks as they were at first."""

@@ -250,6 +250,23 @@ async def plan_lost(rig: Rig) -> None:
     assert [error["code"] for error in ended["errors"]["data"]] == ["plan_lost"]
 
 
+async def webhook_endpoint(rig: Rig) -> None:
+    """Made over the API, tried out, told of an end, and deleted."""
+    path = f"/v1/webhook_endpoints/{await _add_endpoint(rig)}"
+    await rig.ok("POST", path, json={"name": "changed"})
+    await rig.ok("POST", f"{path}/rotate_secret", json={})
+    await rig.ok("POST", f"{path}/test", json={"event_type": "batch.completed"})
+    await plain(rig)
+    told = (
+        "SELECT count(*) FROM deliveries WHERE sink = 'webhook_endpoint' "
+        "AND state = 'delivered' AND batch_id = ?"
+    )
+    for batch in await rig.batches():
+        await _until_rows(rig, "a delivery to the endpoint", told, batch["id"])
+    answer = await rig.ask("DELETE", path)
+    assert answer.status_code in (200, 404), answer.text
+
+
 async def receiver_is_slow(rig: Rig) -> None:
     rig.receiver.before_answer = lambda: asyncio.sleep(_SLOW_S)
     await plain(rig)
@@ -302,6 +319,7 @@ STORIES: Final[dict[str, Story]] = {
     "key forgotten": key_forgotten,
     "poison": poison,
     "plan lost": plan_lost,
+    "webhook endpoint": webhook_endpoint,
     "receiver is slow": receiver_is_slow,
     "receiver hesitates": receiver_hesitates,
     "receiver refuses": receiver_refuses,
@@ -335,6 +353,17 @@ async def _until_claimed(rig: Rig, batch_id: str) -> None:
 
 async def _until_rows(rig: Rig, what: str, statement: str, *values: str) -> None:
     await until(lambda: rig.rows(statement, *values) > 0, within_s=PATIENCE_S, what=what)
+
+
+async def _add_endpoint(rig: Rig) -> str:
+    """The run's own key: an answer that was lost makes no second one."""
+    wanted = {
+        "name": rig.run,
+        "url": f"http://127.0.0.1:{rig.receiver.port}/endpoint",
+        "event_types": ["batch.completed"],
+    }
+    headers = {"idempotency-key": f"endpoint-{rig.run}"}
+    return str((await rig.ok("POST", "/v1/webhook_endpoints", json=wanted, headers=headers))["id"])
 
 
 async def _begin_upload(rig: Rig, size: int) -> str:

@@ -12,6 +12,7 @@ ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = (*(ROOT / "services").rglob("*.py"), *(ROOT / "libs").rglob("*.py"))
 
 _PULLED: Final = (subjects.BATCHES, subjects.CHUNKS, subjects.RESULTS)
+_ASKED: Final = (subjects.CHUNK_CLAIM, subjects.WEBHOOK_TEST)
 _CHUNK: Final = keys.chunk_prefix("batch_1", "chunk_1")
 # A key of each kind, by the function of `keys` that makes it.
 _KEYS: Final = {
@@ -52,7 +53,7 @@ def known_points() -> frozenset[str]:
         {f"commit {name}" for _, name in commit_names()}
         | {f"{verb} {kind}" for verb in ("put", "delete") for kind in kinds}
         | {f"publish {_event(event)}" for event in STREAM_EVENTS}
-        | {f"{verb} {subjects.CHUNK_CLAIM}" for verb in ("ask", "answer")}
+        | {f"{verb} {subject}" for verb in ("ask", "answer") for subject in _ASKED}
         | {f"{verb} {stream}" for verb in ("ack", "nak") for stream in _PULLED}
     )
 
