@@ -84,7 +84,10 @@ def mark_outbox(conn: AsyncConnection) -> None:
 
 
 def open_database(settings: config.Database, data_dir: Path) -> Database:
-    """Raises ConfigError for a URL that is neither SQLite nor Postgres."""
+    """Its errors keep the values of statements to themselves: secrets are among them.
+
+    Raises ConfigError for a URL that is neither SQLite nor Postgres.
+    """
     text = settings.url.reveal() or f"sqlite:///{data_dir / 'batches.db'}"
     try:
         url = make_url(text)
@@ -102,6 +105,7 @@ def open_database(settings: config.Database, data_dir: Path) -> Database:
                 url.set(drivername="postgresql+asyncpg"),
                 pool_size=settings.pool_size,
                 pool_pre_ping=True,
+                hide_parameters=True,
                 connect_args={"timeout": _CONNECT_S, "command_timeout": _ANSWER_S},
             )
             event.listen(engine.sync_engine, "connect", _end_idle_transactions)
@@ -114,7 +118,9 @@ def _open_sqlite(url: Any) -> Database:
     engines = []
     for begin in ("BEGIN", "BEGIN IMMEDIATE"):
         engine = create_async_engine(
-            url, connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_S}
+            url,
+            hide_parameters=True,
+            connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_S},
         )
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         event.listen(engine.sync_engine, "begin", _beginner(begin))
