@@ -14,6 +14,7 @@ from batch_cli.commands import (
     results,
     retry,
     run,
+    schema,
     services,
     show,
     submit,
@@ -57,8 +58,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (up, run, submit, list_batches, show, watch, cancel, results, retry, services):
+    for module in (up, run, submit, list_batches, show, watch, cancel, results, retry, schema):
         module.add(commands)
+    services.add(commands)
     return parser
 
 

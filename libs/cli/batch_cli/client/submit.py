@@ -21,6 +21,7 @@ _MAX_LINE_BYTES: Final = 64 << 20
 
 def submit(args: argparse.Namespace) -> int:
     """Upload, create, and with --watch follow to the end."""
+    metadata = _metadata(args)
     api, path = connected(args), Path(args.file)
     endpoint = args.endpoint or first_endpoint(path)
     batch = create_batch(
@@ -28,9 +29,16 @@ def submit(args: argparse.Namespace) -> int:
         send_file(api, path),
         endpoint=endpoint,
         window=args.completion_window,
-        metadata=dict(args.metadata),
+        metadata=metadata,
     )
     return handed_in(api, batch, args)
+
+
+def _metadata(args: argparse.Namespace) -> dict[str, str]:
+    metadata = dict(args.metadata)
+    if args.schema is not None and metadata.setdefault("schema", args.schema) != args.schema:
+        args.parser.error("--schema and --metadata schema=… differ: give one of them")
+    return metadata
 
 
 def handed_in(api: Api, batch: Any, args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ Prints the batch's id on standard output. Files above 512 MB go through the Uplo
 examples:
   vllm-batch submit requests.jsonl
   vllm-batch submit requests.jsonl --metadata project=labels --watch
+  vllm-batch submit requests.jsonl --schema classification
   ID=$(vllm-batch submit requests.jsonl) && vllm-batch watch $ID && vllm-batch results $ID
 """
 
@@ -30,6 +31,11 @@ def add(commands: Commands) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="may be repeated",
+    )
+    parser.add_argument(
+        "--schema",
+        metavar="NAME",
+        help="the task schema that answers must follow, as metadata.schema (docs/SCHEMAS.md)",
     )
     parser.add_argument("--completion-window", default="24h", metavar="W", help="default: 24h")
     parser.add_argument("--watch", action="store_true", help="follow the batch to its end")
