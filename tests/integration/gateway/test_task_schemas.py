@@ -13,6 +13,8 @@ from batch_common.tables import batches, task_schemas
 from batch_common.task_schema import TaskSchema, decode_task_schema
 from support.gateway import CHAT, make_batch
 
+from .test_retry import ended, retry
+
 MINE = {
     "name": "mine",
     "answer": {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}},
@@ -143,3 +145,16 @@ async def test_a_request_that_is_sent_again_is_not_checked_again(served: Any, fo
 async def test_a_folder_that_is_none_is_said_so_at_start(serve: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"schemas\.folder .* is no folder"):
         await serve(schemas=Schemas(folder=str(tmp_path / "nowhere")))
+
+
+async def test_a_retry_has_the_schema_that_the_first_batch_had(served: Any, folder: Path) -> None:
+    """Whatever has become of its file."""
+    body = {"metadata": {"schema": "mine"}}
+    old = await ended(served, [1, 2, 3], failed=[2], **body)
+    write(folder, MINE | {"version": "2"})
+    new = (await retry(served, old["id"])).json()
+    assert new["metadata"]["schema"] == "mine"
+    assert await kept(served, new["id"]) == await kept(served, old["id"])
+    (folder / "mine.json").unlink()
+    again = (await retry(served, old["id"])).json()
+    assert await kept(served, again["id"]) == await kept(served, old["id"])
