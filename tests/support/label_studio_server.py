@@ -5,30 +5,26 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
+from support.label_studio_api import LEGACY_TOKEN, LabelStudioApi
 from support.label_studio_environment import find_label_studio
 from support.ports import free_port
 from support.wait import until
 
-LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 _USER = "reviewer@example.com"
 
 
-class LabelStudioServer:
+class LabelStudioServer(LabelStudioApi):
     """On loopback, on SQLite in `folder`; may be stopped and started again on the same port."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        self._port = free_port()
+        super().__init__(f"http://127.0.0.1:{self._port}")
 
     @property
     def log(self) -> str:
@@ -38,7 +34,7 @@ class LabelStudioServer:
         """Returns once it answers; the first time it makes its tables."""
         program = find_label_studio()
         assert program is not None, "run python tests/support/label_studio_environment.py"
-        command = [str(program), "start", "--no-browser", "--port", str(self.port)]
+        command = [str(program), "start", "--no-browser", "--port", str(self._port)]
         command += ["--internal-host", "127.0.0.1", "--username", _USER, "--password", "reviewing"]
         command += ["--user-token", LEGACY_TOKEN, "--enable-legacy-api-token"]
         with (self._folder / "log").open("ab") as log:
@@ -52,15 +48,6 @@ class LabelStudioServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.to_thread(self._process.wait, 20)
             self._process = None
-
-    async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Of its API, as the administrator; None for an answer without a body."""
-        async with (
-            aiohttp.ClientSession(headers={"authorization": f"Token {LEGACY_TOKEN}"}) as client,
-            client.request(method, f"{self.url}{path}", json=body) as response,
-        ):
-            assert response.ok, await response.text()
-            return await response.json() if response.status != 204 else None
 
     def _environment(self) -> dict[str, str]:
         return {
