@@ -46,6 +46,7 @@ _LOAD: Final = 0.42 * 2 * REQUESTS_PER_S
 _EACH: Final = 6.4
 _LEAST_S: Final = 1.5
 _TRIES: Final = 4
+_OVERTIME_S: Final = 120.0
 _TOLD_S: Final = 40.0
 
 
@@ -75,7 +76,9 @@ class Run:
         self.faults = faults_for(system.features, settings.faults)
         self.schedule = schedule(settings)
         kinds = {"kinds": settings.batches} if settings.batches else {}
-        plans = plan_batches(settings.seed, settings.seconds, settings.requests_per_s, **kinds)
+        # Some strikes wait for what they hit, and there has to be work for as long as they do.
+        lasting_s = settings.seconds + _OVERTIME_S
+        plans = plan_batches(settings.seed, lasting_s, settings.requests_per_s, **kinds)
         self.clients = {key: Client(system.url, key) for key in TENANTS}
         self.workload = Workload(plans, self.clients)
         self.watcher = Watcher(self.workload, self.clients)
@@ -90,10 +93,12 @@ class Run:
             asyncio.create_task(self.subscriber.run()),
             asyncio.create_task(self._look_at_memory()),
         ]
+        struck = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as doing:
-                doing.create_task(self.workload.run())
-                doing.create_task(self._strike_all())
+                doing.create_task(self.workload.run(struck))
+                await self._strike_all()
+                struck.set()
             await self._settle()
             await self._until_told()
         finally:

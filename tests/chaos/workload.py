@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from batch_common.state import TERMINAL
+from batch_common.tasks import wait_any
 from chaos.batch_plan import BatchPlan
 from chaos.client import Client, NoAnswerError, json_of
 
@@ -34,12 +35,17 @@ class Workload:
         self._plans = plans
         self._clients = clients
 
-    async def run(self) -> None:
-        """Returns when every batch has been handed in, and cancelled where it was to be."""
-        began = time.monotonic()
+    async def run(self, enough: asyncio.Event | None = None) -> None:
+        """Returns when every batch has been handed in, and cancelled where it was to be.
+
+        From `enough` on nothing new is handed in.
+        """
+        began, enough = time.monotonic(), enough or asyncio.Event()
         async with asyncio.TaskGroup() as users:
             for plan in self._plans:
-                await asyncio.sleep(max(0.0, began + plan.at_s - time.monotonic()))
+                await wait_any(enough, timeout_s=max(0.0, began + plan.at_s - time.monotonic()))
+                if enough.is_set():
+                    break
                 users.create_task(self._use(plan))
 
     async def _use(self, plan: BatchPlan) -> None:
