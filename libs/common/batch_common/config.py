@@ -122,6 +122,44 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     spool_dir: str = ""
 
 
+class Gpu(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Watching the NVIDIA GPUs that the runner uses. A degraded one gets fewer requests at a time;
+    of a critical one the runner takes none, and hands back what it has. GPU.md says more.
+    """
+
+    # auto: with an engine that computes on GPUs of this machine.
+    watch: Literal["auto", "always", "never"] = "auto"
+    # They are read this often.
+    every_s: Annotated[float, Meta(gt=0, le=3)] = 2.0
+    # Degraded from here on, in °C; 0: the GPU's own highest operating temperature.
+    degraded_temperature_c: Annotated[int, Meta(ge=0, le=120)] = 0
+    # Critical from here on, in °C; 0: where the GPU itself starts to halve its clocks.
+    critical_temperature_c: Annotated[int, Meta(ge=0, le=120)] = 0
+    # A temperature counts as better when it is below by this, in °C.
+    temperature_margin_c: Annotated[int, Meta(ge=0, le=30)] = 5
+    # Degraded when this share of the GPU's memory is in use, by whomever; above 1: never.
+    degraded_memory: Annotated[float, Meta(gt=0)] = 0.98
+    # Critical at this share; above 1: never.
+    critical_memory: Annotated[float, Meta(gt=0)] = 0.995
+    # Degraded when heat or power held its clocks down in so many readings in a row.
+    throttled_readings: Positive = 5
+    # A state gets better once all has been well for so long.
+    recover_s: Seconds = 30.0
+    # Of the window, while a GPU is degraded.
+    degraded_window: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    # Errors (Xids) that make a GPU critical, besides those of GPU.md.
+    critical_xids: tuple[int, ...] = ()
+    # Xids without consequence here, of whichever kind.
+    ignored_xids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        both = self.degraded_temperature_c and self.critical_temperature_c
+        if both and self.degraded_temperature_c >= self.critical_temperature_c:
+            raise ValueError("degraded_temperature_c must be below critical_temperature_c")
+        if self.degraded_memory >= self.critical_memory:
+            raise ValueError("degraded_memory must be below critical_memory")
+
+
 class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One engine and the loop that feeds it."""
 
@@ -162,6 +200,7 @@ class Runner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     drain_s: Seconds = 20.0
     # Where engine output and sockets go; empty: a folder in the data directory.
     state_dir: str = ""
+    gpu: Gpu = field(default_factory=Gpu)
 
     def __post_init__(self) -> None:
         if self.claim_s * 2 >= self.ack_wait_s:

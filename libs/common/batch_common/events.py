@@ -162,6 +162,8 @@ class ChunkClaim(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     # True: the attempt has flushed what it has and lets the chunk go.
     released: bool = False
+    # True: the chunk was never delivered before, and this attempt asks for the first time.
+    first: bool = False
 
 
 class ClaimAnswer(msgspec.Struct, frozen=True):
@@ -194,6 +196,25 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: float | None = None
 
 
+class GpuState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner says of one GPU it uses; null: this GPU does not say."""
+
+    # The driver's number, that of the whole GPU for a MIG device.
+    index: int
+    uuid: str
+    name: str
+    # degraded: gets fewer requests. critical: the runner takes no chunks.
+    health: Literal["healthy", "degraded", "critical"]
+    # Why it is not healthy, in words fit for anybody; null: it is.
+    reason: str | None = None
+    # 0.0 to 1.0
+    utilization: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+
+
 class RunnerState(msgspec.Struct, frozen=True, kw_only=True):
     """A runner's entry in the `runners` bucket, rewritten every few seconds."""
 
@@ -201,7 +222,7 @@ class RunnerState(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     models: tuple[ModelState, ...]
     # starting: the engine is not up yet. ready: takes chunks. draining: about to leave. down: the
-    # engine does not come up, and the runner holds no chunks until it does.
+    # engine does not come up, or a GPU is critical, and the runner holds no chunks until then.
     status: Literal["starting", "ready", "draining", "down"]
     # Why it is not ready, in words fit for anybody; null: nothing to say.
     reason: str | None = None
@@ -209,6 +230,8 @@ class RunnerState(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     started_at: float = 0.0
     at: float = 0.0
+    # The GPUs it uses and watches.
+    gpus: tuple[GpuState, ...] = ()
     version: int = 1
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from typing import Final
 
 from batch_common.errors import StartError
 from batch_common.logs import get_log
 from batch_gpu_runner import metrics
+from batch_gpu_runner.availability import Availability
 from batch_gpu_runner.death import Cause, Death, is_out_of_memory, read_death
 from batch_gpu_runner.engines.base import Engine
 from batch_gpu_runner.presence import Presence
@@ -30,21 +30,16 @@ _GIVEN_UP: Final = "the engine does not start again; its chunks are left to othe
 
 
 class EngineLife:
-    """Keeps the engine running. `up` is set while it serves.
-
-    `is_down`: it has not come back for so long that this runner holds no chunks until it does.
-    """
+    """Keeps the engine running, and says how it stands."""
 
     def __init__(
-        self, engine: Engine, pulse: Pulse, presence: Presence, let_go: Callable[[], None]
+        self, engine: Engine, pulse: Pulse, presence: Presence, availability: Availability
     ) -> None:
-        """`let_go` is called when the chunks held are to be handed back."""
-        self.up = asyncio.Event()
-        self.is_down = False
         self._engine = engine
         self._pulse = pulse
         self._presence = presence
-        self._let_go = let_go
+        self._availability = availability
+        self._gave_up = False
 
     async def start(self, stop: asyncio.Event) -> bool:
         """The first start. False when `stop` was set first; raises EngineStartError."""
@@ -77,9 +72,9 @@ class EngineLife:
         while True:
             answers = self._pulse.answers
             death = await self._end()
-            self.up.clear()
             metrics.ENGINE_UP.set(0)
-            self._presence.shows("starting", _DIED)
+            metrics.ENGINE_DEATHS.labels(death.cause.value).inc()
+            self._availability.engine_away(_DIED)
             log.error("engine_died", why=death.why, cause=death.cause.value)
             window.engine_died(death)
             await window.trial.record()
@@ -91,10 +86,9 @@ class EngineLife:
             self._serves()
 
     def _serves(self) -> None:
-        self.is_down = False
-        self.up.set()
+        self._gave_up = False
         metrics.ENGINE_UP.set(1)
-        self._presence.shows("ready")
+        self._availability.engine_serves()
 
     async def _end(self) -> Death:
         """Waits until the engine is gone, or answers nothing any more."""
@@ -147,9 +141,7 @@ class EngineLife:
             return "it did not answer a small request"
 
     def _give_up(self) -> None:
-        if self.is_down:
-            return
-        self.is_down = True
-        log.error("engine_down", why=_GIVEN_UP)
-        self._presence.shows("down", _GIVEN_UP)
-        self._let_go()
+        if not self._gave_up:
+            self._gave_up = True
+            log.error("engine_down", why=_GIVEN_UP)
+            self._availability.engine_down(_GIVEN_UP)

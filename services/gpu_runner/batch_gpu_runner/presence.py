@@ -16,7 +16,8 @@ from batch_common.ids import new_id
 from batch_common.logs import get_log
 from batch_common.presence import announce, withdraw
 from batch_gpu_runner import metrics
-from batch_gpu_runner.engines.base import ENDPOINTS, Engine
+from batch_gpu_runner.engines.base import ENDPOINTS
+from batch_gpu_runner.gear import Gear
 from batch_gpu_runner.rates import Rates
 from batch_gpu_runner.window import Window
 
@@ -40,12 +41,11 @@ def runner_id() -> str:
 class Presence:
     """Announces what it is told to show; `changed` at once, else every few seconds."""
 
-    def __init__(self, bus: Bus, runner: str, engine: Engine, kind: str) -> None:
+    def __init__(self, bus: Bus, runner: str, gear: Gear) -> None:
         self.rates: dict[str, Rates] = {}
         self._bus = bus
         self._runner = runner
-        self._engine = engine
-        self._kind = kind
+        self._gear = gear
         self._window: Window | None = None
         self._status: Status = "starting"
         self._reason: str | None = None
@@ -62,7 +62,7 @@ class Presence:
 
     def shows(self, status: Status, reason: str | None = None) -> None:
         """Announces a new status at once; nothing follows `draining`. `reason` is for anybody."""
-        if status != self._status != "draining":
+        if (status, reason) != (self._status, self._reason) and self._status != "draining":
             self._status, self._reason = status, reason
             self._changed.set()
 
@@ -105,21 +105,22 @@ class Presence:
         window = self._window
         return RunnerState(
             runner=self._runner,
-            engine=self._kind,
-            models=tuple(self._model(name) for name in self._engine.models),
+            engine=self._gear.kind,
+            models=tuple(self._model(name) for name in self._gear.engine.models),
             status=self._status,
             reason=self._reason,
             window=window.size if window else 0,
             in_flight=window.in_flight if window else 0,
             started_at=self._started_at,
             at=now(),
+            gpus=self._gear.gpus.states(),
         )
 
     def _model(self, name: str) -> ModelState:
         rate = self.rates_of(name).measured()
         return ModelState(
             name=name,
-            endpoints=tuple(each for each in ENDPOINTS if self._engine.supports(each)),
+            endpoints=tuple(each for each in ENDPOINTS if self._gear.engine.supports(each)),
             requests_per_s=rate.requests_per_s if rate else None,
             tokens_per_s=rate.tokens_per_s if rate else None,
         )

@@ -11,16 +11,21 @@ from typing import Any, Final
 
 import msgspec
 
-from batch_common.blobs import BlobStore
 from batch_common.config import Runner
 from batch_common.logs import get_log
 from batch_common.tasks import Tasks, wait_any
 from batch_gpu_runner import metrics
 from batch_gpu_runner.chunk import Chunk, Request
 from batch_gpu_runner.death import Death
-from batch_gpu_runner.engines.base import Engine, EngineConnectionError, EngineTimeoutError
+from batch_gpu_runner.engines.base import (
+    Engine,
+    EngineConnectionError,
+    EngineLoad,
+    EngineTimeoutError,
+)
 from batch_gpu_runner.feed import Feed
-from batch_gpu_runner.memory import Memory
+from batch_gpu_runner.follow import Following, follow
+from batch_gpu_runner.memory_record import MemoryRecord
 from batch_gpu_runner.pulse import Pulse
 from batch_gpu_runner.request import Outcome, Policy, Result, decide
 from batch_gpu_runner.suspect_record import SuspectRecord
@@ -30,7 +35,8 @@ log = get_log(__name__)
 
 # A connection that broke is not tried again sooner than this.
 _AWAY_S: Final = 4.0
-_REGROW_S: Final = 10.0
+REGROW_S: Final = 10.0
+FOLLOW_S: Final = 2.0
 _SERVER_ERROR: Final = 500
 
 
@@ -38,10 +44,12 @@ class Window:
     """`size` requests at most. Paused from the engine's death until `engine_up`."""
 
     def __init__(
-        self, engine: Engine, blobs: BlobStore, settings: Runner, pulse: Pulse, tasks: Tasks
+        self, engine: Engine, settings: Runner, pulse: Pulse, trial: Trial, tasks: Tasks
     ) -> None:
         self.size = 0
-        self.trial = Trial(Memory(engine, settings.window or engine.default_window), blobs)
+        self.trial = trial
+        self._following = Following(trial.memory.size)
+        self._share = 1.0
         self._engine = engine
         self._pulse = pulse
         self._timeout_s = settings.request_timeout_s
@@ -57,14 +65,23 @@ class Window:
         self._paused = False
         self._leaving = False
         self._closed = False
-        self.resize(self.trial.memory.size)
+        self._resize()
 
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
 
-    def resize(self, size: int) -> None:
+    def narrow(self, share: float) -> None:
+        """From now on only this share of the requests that would otherwise be sent; 1.0: all."""
+        self._share = share
+        self._resize()
+
+    def _resize(self) -> None:
         """Takes effect at once upwards, and downwards as requests end."""
+        size = max(1, int(min(self._following.size, self.trial.memory.size) * self._share))
+        if size == self.size:
+            return
+        log.debug("window_resized", was=self.size, now=size)
         self.size = size
         metrics.WINDOW.set(size)
         self._fill()
@@ -98,19 +115,39 @@ class Window:
         self.trial.engine_died([each for each in lost if not each.chunk.closed], death)
         for worker in lost.values():
             worker.cancel()
-        self.resize(self.trial.memory.size)
+        self._resize()
 
     def engine_up(self) -> None:
         """A new engine serves."""
         self._paused = False
         self.wake()
 
-    async def regrow(self) -> None:
-        """Until cancelled: takes back, little by little, what was given up for lack of memory."""
+    async def regrow(self, record: MemoryRecord) -> None:
+        """Until cancelled: takes back, little by little, what was given up for lack of memory, and
+        keeps in `record` what turned out to work.
+        """
+        recorded = self.trial.memory.spared
         while True:
-            await asyncio.sleep(_REGROW_S)
-            if not self._paused and not self.trial.is_on and self.trial.memory.passed(_REGROW_S):
-                self.resize(self.trial.memory.size)
+            await asyncio.sleep(REGROW_S)
+            if self._paused or self.trial.is_on:
+                continue
+            if self.trial.memory.passed(REGROW_S):
+                self._resize()
+            if self.trial.memory.spared != recorded:
+                recorded = self.trial.memory.spared
+                await record.save(recorded)
+
+    async def follow(self) -> None:
+        """Until cancelled: keeps the engine's own queue short."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            if self._paused or self.trial.is_on:
+                continue
+            load = await self._engine.load()
+            _show(load)
+            ceiling = self.trial.memory.size
+            self._following = follow(self._following, load, self.in_flight, ceiling)
+            self._resize()
 
     async def drain(self, within_s: float) -> None:
         """Sends nothing more; returns when nothing is in flight or the time is up."""
@@ -229,6 +266,18 @@ class Window:
         due = loop.time() + pause
         self._feed.later(again, due)
         loop.call_at(due, self.wake)
+
+
+def _show(load: EngineLoad | None) -> None:
+    if load is None:
+        return
+    for gauge, value in (
+        (metrics.ENGINE_WAITING, load.waiting),
+        (metrics.ENGINE_RUNNING, load.running),
+        (metrics.ENGINE_CACHE, load.kv_cache_usage),
+    ):
+        if value is not None:
+            gauge.set(value)
 
 
 def jittered(pause: float) -> float:

@@ -172,7 +172,7 @@ async def test_a_request_that_fills_the_memory_alone_is_named_so(
     await scheduler.release(ready)
     await all_done(scheduler, ready, {"r0": "engine_out_of_memory"})
     assert restarts.count() <= bound(8)
-    assert REGISTRY.get_sample_value("vllm_batch_runner_window") == 8
+    assert REGISTRY.get_sample_value("vllm_batch_runner_window_requests") == 8
 
 
 async def test_a_load_that_fills_the_memory_shrinks_the_window_and_costs_no_result(
@@ -185,7 +185,7 @@ async def test_a_load_that_fills_the_memory_shrinks_the_window_and_costs_no_resu
     await scheduler.release(ready)
     await all_done(scheduler, ready, {})
     assert restarts.count() <= 3
-    assert 1 < (REGISTRY.get_sample_value("vllm_batch_runner_window") or 0) < 16
+    assert 1 < (REGISTRY.get_sample_value("vllm_batch_runner_window_requests") or 0) < 16
 
 
 @pytest.mark.slow
