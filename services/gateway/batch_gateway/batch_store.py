@@ -92,12 +92,24 @@ class BatchStore:
             row = await _row(conn, tenant, batch_id, lock=True)
             status = BatchStatus(row.status)
             if BatchStatus.CANCELLING in BATCH_MOVES.get(status, ()):
+                _check_window(row)
                 at = clock.timestamp()
                 await move_batch(conn, batch_id, status, BatchStatus.CANCELLING, at)
                 await _announce(conn, BatchCancelling, row, at)
             elif status not in {BatchStatus.CANCELLING, BatchStatus.CANCELLED}:
                 raise ApiError(409, f"Cannot cancel a batch with status '{status}'.", retry=False)
             return await _find(conn, tenant, batch_id)
+
+
+def _check_window(row: Row[Any]) -> None:
+    """Raises ApiError (409) for a batch that is being closed: its lines say `batch_expired`."""
+    if row.status != BatchStatus.FINALIZING and row.expires_at <= clock.now():
+        raise ApiError(
+            409,
+            f"Cannot cancel batch '{row.id}': its completion window is over, and it ends without "
+            "that, as soon as what is done has been gathered.",
+            retry=False,
+        )
 
 
 async def insert_batch(

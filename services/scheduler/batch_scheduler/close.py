@@ -29,6 +29,8 @@ from batch_scheduler.salvage import Range, salvage
 log = get_log(__name__)
 
 _AT_ONCE: Final = 100
+# From the end of its window on a batch cannot be cancelled; gateways' clocks may be late by this.
+_AGREED_S: Final = 1.0
 
 
 async def close(context: Context) -> bool:
@@ -46,7 +48,7 @@ async def close(context: Context) -> bool:
 
 
 async def _ending(context: Context) -> Sequence[AnyRow]:
-    past = batches.c.expires_at <= clock.now()
+    past = batches.c.expires_at <= clock.now() - _AGREED_S
     running = batches.c.status.in_((BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS))
     statement = (
         select(batches)

@@ -168,6 +168,20 @@ async def test_cancelling_what_runs(served: Any, status: str) -> None:
     assert found["cancelling_at"] >= before
 
 
+async def test_past_its_window_a_batch_ends_without_being_cancelled(served: Any) -> None:
+    """Some of its lines may say `batch_expired` by now; what is finalizing has none of those."""
+    batch = await make_batch(served.http)
+    over = clock.timestamp()
+    await set_batch(served.database, batch["id"], status="in_progress", expires_at=over)
+    answer = await served.http.post(f"/v1/batches/{batch['id']}/cancel")
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
+    assert "its completion window is over" in answer.json()["error"]["message"]
+    assert (await get(served, batch["id"]))["status"] == "in_progress"
+    await set_batch(served.database, batch["id"], status="finalizing")
+    answer = await served.http.post(f"/v1/batches/{batch['id']}/cancel")
+    assert answer.json()["status"] == "cancelling"
+
+
 async def test_cancelling_again_after_the_end_is_fine(served: Any) -> None:
     batch = await make_batch(served.http)
     await set_batch(served.database, batch["id"], status="cancelled", cancelled_at=1)

@@ -128,8 +128,7 @@ def _check_unfinished(batch: Any, lines: list[dict[str, Any]]) -> None:
         case BatchStatus.EXPIRED:
             assert codes <= {"batch_expired"}
         case BatchStatus.CANCELLED:
-            # Past its window it may have been cancelled while it was being closed.
-            assert codes <= {"batch_cancelled", "batch_expired"}
+            assert codes <= {"batch_cancelled"}
 
 
 def _reachable(status: BatchStatus) -> set[BatchStatus]:

@@ -139,8 +139,11 @@ class World:
 
     async def cancel(self, batch_id: str) -> None:
         """As the gateway does; nothing for a batch that cannot be cancelled any more."""
-        source = BatchStatus((await self.batch(batch_id)).status)
+        batch = await self.batch(batch_id)
+        source = BatchStatus(batch.status)
         if BatchStatus.CANCELLING not in BATCH_MOVES.get(source, ()):
+            return
+        if source != BatchStatus.FINALIZING and batch.expires_at <= clock.now():
             return
         at, target = clock.timestamp(), BatchStatus.CANCELLING
         event = BatchCancelling(
