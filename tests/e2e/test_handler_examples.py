@@ -126,6 +126,16 @@ def test_the_subscriber_in_node(
             node.terminate()
 
 
+async def test_webhooks_to_an_endpoint_made_over_the_api(tmp_path: Path) -> None:
+    with serving(tmp_path, settings_of("with_webhooks.py")) as system:
+        sample, event, *results = run_example("with_webhooks.py", system)
+    assert sample == "a sample: batch.completed"
+    assert event.startswith("batch.completed: batch_")
+    names = [result.partition(": ")[0] for result in results]
+    assert sorted(names) == ["question-0", "question-1", "question-2"]
+    assert all(result.partition(": ")[2] for result in results)
+
+
 async def test_rows_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     postgres = PostgresServer()
     await postgres.start()

@@ -41,6 +41,6 @@ class Samples:
                 503,
                 "No sinks service sent the sample: see that one is running (`vllm-batch sinks`), "
                 "and try again.",
-                retry=False,
+                headers={"retry-after": "1"},
             ) from error
         return decode(said, WebhookTested)
