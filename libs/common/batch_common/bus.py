@@ -23,6 +23,7 @@ from batch_common.cloudevents import MESSAGE_ID
 from batch_common.config import Nats
 from batch_common.errors import BusUnavailableError, ConfigError, StartError
 from batch_common.logs import get_log
+from batch_common.process_metrics import NATS_CONNECTED, NATS_RECONNECTS
 from batch_common.subjects import event_of
 from batch_common.tasks import wait_any
 from batch_common.topology import ensure_topology
@@ -73,6 +74,8 @@ class Bus:
         """What was known of the streams may be of a store that is gone."""
         self.epoch += 1
         self._created.clear()
+        NATS_CONNECTED.set(1)
+        NATS_RECONNECTS.inc()
 
     def closed(self) -> bool:
         """nats-py has given the connection up. False: because we leave."""
@@ -237,6 +240,7 @@ async def connect(
             box[0].reconnected()
 
     async def on_disconnect() -> None:
+        NATS_CONNECTED.set(0)
         log.warning("nats_disconnected")
 
     async def on_closed() -> None:
@@ -253,6 +257,8 @@ async def connect(
             await client.connect(
                 [url.strip() for url in settings.url.reveal().split(",")],
                 name=name,
+                # An inbox of its own, so that an account can keep replies from other services.
+                inbox_prefix=f"_INBOX.{name}",
                 connect_timeout=5,
                 reconnect_time_wait=1,
                 max_reconnect_attempts=_FIRST_ATTEMPTS,
@@ -272,6 +278,7 @@ async def connect(
     client.options["max_reconnect_attempts"] = -1
     bus = Bus(client, settings.replicas)
     box.append(bus)
+    NATS_CONNECTED.set(1)
     try:
         await bus.ensure_topology()
         yield bus

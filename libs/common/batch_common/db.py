@@ -6,6 +6,7 @@ be awaited inside a write, since the other writers wait for it.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from batch_common import config, crash_points
 from batch_common.database_errors import database_errors
 from batch_common.errors import ConfigError, DatabaseUnavailableError
+from batch_common.process_metrics import WRITE_SECONDS
 
 _BUSY_TIMEOUT_S: Final = 30
 # A Postgres that hangs, or is behind a broken link, would be waited for without end.
@@ -60,12 +62,14 @@ class Database:
         DatabaseUnavailableError, and then the commit may have been made all the same.
         """
         point = f"commit {what}"
+        began = time.monotonic()
         with database_errors(what):
             async with self._turn, self._writer.begin() as conn:
                 yield conn
                 marked = conn.info.pop(_OUTBOX_MARK, False)
                 await crash_points.before(point)
             await crash_points.after(point)
+        WRITE_SECONDS.observe(time.monotonic() - began)
         if marked:
             self.committed.set()
 

@@ -16,6 +16,7 @@ from batch_common.bus import Bus, Published
 from batch_common.db import DATABASE_ERRORS, Database
 from batch_common.errors import BusUnavailableError
 from batch_common.logs import get_log
+from batch_common.process_metrics import EVENTS_SENT
 from batch_common.subjects import BATCHES
 from batch_common.tables import outbox
 from batch_common.tasks import repeat
@@ -59,6 +60,9 @@ class Relay:
                 if isinstance(ack, Published)
             ]
         )
+        for row, ack in zip(rows, sent, strict=True):
+            if isinstance(ack, Published):
+                EVENTS_SENT.labels(row.stream).inc()
         failures = [failure for failure in sent if isinstance(failure, BaseException)]
         if failures:
             await self._release(
@@ -132,6 +136,7 @@ class Relay:
                 .values(claimed_until=now + _CLAIM_S)
                 .returning(
                     outbox.c.id,
+                    outbox.c.stream,
                     outbox.c.subject,
                     outbox.c.message_id,
                     outbox.c.headers,

@@ -1,7 +1,6 @@
 """Running one service as a process: logs, loop, signals, exit codes."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -13,7 +12,9 @@ import uvloop
 from batch_common.config import Config
 from batch_common.errors import BatchServerError, ConfigError
 from batch_common.logs import get_log, set_up_logs
-from batch_common.metrics import serve_metrics
+from batch_common.metrics_server import serve_metrics
+from batch_common.process_metrics import show_build, watch_loop
+from batch_common.tasks import cancel_all
 
 log = get_log(__name__)
 
@@ -35,6 +36,7 @@ def run_service(name: str, config: Config, run: Run) -> int:
     ends the process at once.
     """
     set_up_logs(config.log, name)
+    show_build(name)
     try:
         with (
             serve_metrics(config.metrics),
@@ -58,13 +60,14 @@ async def _supervise(config: Config, run: Run) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    watch = asyncio.create_task(_watch_parent(stop), name="watch_parent")
+    watches = {
+        asyncio.create_task(_watch_parent(stop), name="watch_parent"),
+        asyncio.create_task(watch_loop(), name="watch_loop"),
+    }
     try:
         await run(config, stop)
     finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        await cancel_all(watches)
 
 
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:

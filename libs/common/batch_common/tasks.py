@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from batch_common.logs import get_log
+from batch_common.process_metrics import WORK_FAILURES
 
 log = get_log(__name__)
 
@@ -98,6 +99,7 @@ async def repeat(
             more = await work()
             pause_s = every_s
         except catch as error:
+            WORK_FAILURES.labels(name).inc()
             log.warning("work_failed", work=name, error=str(error), kind=type(error).__name__)
             pause_s = min(max(pause_s, 0.1) * 2, 10.0)
             await wait_any(stop, timeout_s=pause_s)

@@ -28,11 +28,15 @@ _PAUSE_S: Final = 0.5
 class Claim:
     """One attempt's."""
 
-    def __init__(self, bus: Bus, ready: ChunkReady, attempt: str, runner: str) -> None:
+    def __init__(
+        self, bus: Bus, ready: ChunkReady, attempt: str, runner: str, *, first: bool
+    ) -> None:
+        """`first`: the chunk was never delivered before."""
         self._bus = bus
         self._ready = ready
         self._attempt = attempt
         self._runner = runner
+        self._first = first
         self._released = False
         # One question at a time: a renewal that overtakes the release would undo it.
         self._asking = asyncio.Lock()
@@ -43,6 +47,7 @@ class Claim:
         while not leaving.is_set():
             answer = await self._ask(Counted(), released=False)
             if answer is not None:
+                self._first = False
                 return answer
             if time.monotonic() > deadline:
                 log.warning("claim_unanswered", chunk=self._ready.chunk, after_s=NO_ANSWER_S)
@@ -74,6 +79,7 @@ class Claim:
             completed=counted.completed,
             failed=counted.failed,
             released=released,
+            first=self._first,
         )
         try:
             async with self._asking:

@@ -23,7 +23,7 @@ from batch_gpu_runner.claim import Claim
 from batch_gpu_runner.engines.base import Engine
 from batch_gpu_runner.finish import Finished, complete
 from batch_gpu_runner.keep_alive import KeepAlive
-from batch_gpu_runner.load import Earlier, find_earlier, load_lines
+from batch_gpu_runner.load import Earlier, find_earlier, load_lines, sent_in_vain
 from batch_gpu_runner.rates import Rates
 from batch_gpu_runner.request import ENDPOINT_UNSUPPORTED, failed
 from batch_gpu_runner.segments import Counted, SegmentWriter
@@ -73,7 +73,9 @@ class Hold:
         self._rates = rates
         self._on_sent = on_sent
         self._attempt = new_id("att_")
-        self._claim = Claim(bench.bus, ready, self._attempt, bench.runner)
+        self._claim = Claim(
+            bench.bus, ready, self._attempt, bench.runner, first=delivery.attempt == 1
+        )
         self._keep_alive = KeepAlive(delivery, bench.settings.ack_wait_s)
         self._chunk: Chunk | None = None
         self._hands_back = False
@@ -136,6 +138,7 @@ class Hold:
         lines = await load_lines(bench.blobs, ready)
         resumed = earlier.counted.completed + earlier.counted.failed
         metrics.RESUMED.labels(ready.model).inc(resumed)
+        metrics.REDONE.labels(ready.model, "redelivered").inc(sent_in_vain(earlier.has))
         log.info("chunk_taken", batch=ready.batch_id, lines=len(lines), resumed=resumed)
         segments = SegmentWriter(
             bench.blobs, ready, self._attempt, bench.settings, earlier.counted, bench.window.wake

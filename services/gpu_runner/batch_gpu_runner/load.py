@@ -30,6 +30,13 @@ class Earlier(msgspec.Struct, frozen=True):
     suspects: SuspectRecord | None = None
 
 
+def sent_in_vain(has: bytearray) -> int:
+    """Lines that an earlier attempt sent and did not save: lines are sent in order, so those
+    without a result before the last one that has one. What it sent after that shows nowhere.
+    """
+    return has.count(0, 0, has.rfind(1) + 1)
+
+
 async def load_lines(blobs: BlobStore, ready: ChunkReady) -> Lines:
     """Raises BlobNotFoundError, BlobUnavailableError, PlanDamagedError."""
     start, end = record_range(ready.first_line, ready.end_line)

@@ -140,6 +140,7 @@ class SegmentWriter:
                 metrics.FLUSH_SECONDS.observe(time.monotonic() - began)
                 return
             except (BlobUnavailableError, BlobStoreFullError) as error:
+                metrics.FLUSH_FAILURES.inc()
                 log.warning("flush_failed", chunk=self._ready.chunk, error=str(error))
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -152,10 +153,5 @@ class SegmentWriter:
         usage = total(record.usage for record in records if record.usage)
         metrics.REQUESTS.labels(model, "completed").inc(completed)
         metrics.REQUESTS.labels(model, "failed").inc(failed)
-        for kind, tokens in (
-            ("input", usage.input_tokens),
-            ("cached", usage.cached_tokens),
-            ("output", usage.output_tokens),
-            ("reasoning", usage.reasoning_tokens),
-        ):
+        for kind, tokens in usage.by_kind():
             metrics.TOKENS.labels(model, kind).inc(tokens)

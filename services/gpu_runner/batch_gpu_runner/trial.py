@@ -57,6 +57,8 @@ class Trial:
         self.memory.died(death, len(in_flight), on_trial=self.is_on)
         convicted = self._suspects.engine_died(in_flight, death)
         log.warning("requests_suspected", in_flight=len(in_flight), convicted=bool(convicted))
+        for each in in_flight:
+            metrics.REDONE.labels(each.chunk.ready.model, "engine_died").inc()
         if convicted is not None:
             chunk = convicted.request.chunk
             metrics.CONVICTED.labels(chunk.ready.model, convicted.error.code).inc()

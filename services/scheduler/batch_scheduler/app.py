@@ -35,9 +35,12 @@ from batch_scheduler.close import close
 from batch_scheduler.collect import LOOK_S, Collector
 from batch_scheduler.commit import commit_delivery
 from batch_scheduler.context import PASSING, Context
+from batch_scheduler.deliveries import sinks_of
 from batch_scheduler.finalise import finalise
 from batch_scheduler.fleet import Fleet
 from batch_scheduler.lease import Lease
+from batch_scheduler.margin import hide_fleet, show_fleet
+from batch_scheduler.measure import EVERY_S, Measure
 from batch_scheduler.metrics import LEASE
 from batch_scheduler.plans import PlanWatch
 from batch_scheduler.rates import Rates
@@ -118,10 +121,21 @@ async def _serve(context: Context, stop: asyncio.Event) -> None:
             tasks.spawn("relay", relay.run(stop)),
             tasks.spawn("outbox_audit", relay.audit(stop)),
             tasks.spawn("reach", reach.watch(stop)),
+            tasks.spawn("measure", _measure(context, stop)),
             tasks.spawn("tenures", _tenures(context, lease, stop)),
         }
         log.info("scheduler_started", holder=holder)
         await asyncio.wait(running)
+
+
+async def _measure(context: Context, stop: asyncio.Event) -> None:
+    """Nothing where nobody asks for metrics."""
+    if not context.config.metrics.port:
+        await stop.wait()
+        return
+    look = Measure(context.database, sinks_of(context.config.sinks)).look
+    never = asyncio.Event()
+    await repeat("measure", look, wake=never, stop=stop, every_s=EVERY_S, catch=PASSING)
 
 
 async def _tenures(context: Context, lease: Lease, stop: asyncio.Event) -> None:
@@ -136,6 +150,7 @@ async def _tenures(context: Context, lease: Lease, stop: asyncio.Event) -> None:
             await ended.wait()
             await asyncio.wait(loops, timeout=_DRAIN_S)
         LEASE.set(0)
+        hide_fleet()
         log.info("tenure_ended", stopping=stop.is_set())
     with suppress(*PASSING):  # a standby then waits until the lease runs out
         await lease.give_back()
@@ -160,7 +175,10 @@ def _loops(context: Context, ended: asyncio.Event) -> dict[str, Coroutine[Any, A
         wake = wake or asyncio.Event()
         return repeat(name, work, wake=wake, stop=ended, every_s=every_s, catch=PASSING)
 
-    return {
+    shown = {}
+    if context.config.metrics.port:
+        shown["margin"] = loop("margin", partial(show_fleet, context), every_s=EVERY_S)
+    return shown | {
         "fleet": loop("fleet", partial(_look, context)),
         "validate_small": loop("validate_small", small.validate, wakes.validate_small),
         "validate_large": loop("validate_large", large.validate, wakes.validate_large),

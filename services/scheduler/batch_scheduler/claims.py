@@ -13,7 +13,7 @@ from batch_common.logs import get_log
 from batch_common.state import BatchStatus, ChunkState
 from batch_common.tables import batches, chunks
 from batch_scheduler.liveness import unclaimed
-from batch_scheduler.metrics import CLAIMS
+from batch_scheduler.metrics import CHUNK_WAIT, CLAIMS
 from batch_scheduler.wakes import Wakes
 
 log = get_log(__name__)
@@ -50,10 +50,14 @@ class Claims:
                 claimed_until=now + self._ttl_s,
                 **_progress(claim),
             )
+            .returning(chunks.c.model, chunks.c.released_at)
         )
         async with self._database.write("claim take") as conn:
-            if (await conn.execute(statement)).rowcount:
-                return ClaimAnswer("go")
+            taken = (await conn.execute(statement)).first()
+        if taken is not None:
+            if claim.first:
+                CHUNK_WAIT.labels(taken.model).observe(max(0.0, now - taken.released_at))
+            return ClaimAnswer("go")
         async with self._database.read() as conn:
             held = select(chunks.c.id).where(chunks.c.id == claim.chunk, _workable(now))
             alive = (await conn.execute(held)).first() is not None

@@ -19,10 +19,9 @@ from batch_common.tables import batches, chunks, spans
 from batch_scheduler.commit import report, settle, settled_values
 from batch_scheduler.context import PASSING, AnyRow, Context
 from batch_scheduler.cut import Cut, advance, chunk_row, cut_span, open_span, open_spans
-from batch_scheduler.endings import Ending, end_batch
+from batch_scheduler.endings import Ending, count_end, end_batch
 from batch_scheduler.liveness import is_unclaimed
 from batch_scheduler.manifests import find_manifest
-from batch_scheduler.metrics import BATCHES
 from batch_scheduler.plan_store import PlanLostError
 from batch_scheduler.salvage import Range, salvage
 
@@ -82,7 +81,7 @@ async def _expire_unplanned(context: Context, batch: AnyRow) -> None:
     async with context.database.write("batch expire unplanned") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), sinks)
     if ended:
-        BATCHES.labels(BatchStatus.EXPIRED).inc()
+        count_end(batch, BatchStatus.EXPIRED)
 
 
 async def _close_released(context: Context, batch: AnyRow, reason: LineError | None) -> None:

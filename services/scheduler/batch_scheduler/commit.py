@@ -15,7 +15,7 @@ from batch_common.state import ChunkState, move_chunk
 from batch_common.tables import batches, chunks
 from batch_scheduler.context import PASSING, AnyRow, Context
 from batch_scheduler.manifests import Unfit, read_manifest
-from batch_scheduler.metrics import CHUNKS, REQUESTS
+from batch_scheduler.metrics import CHUNK_SECONDS, CHUNKS, REQUESTS, TOKENS
 
 log = get_log(__name__)
 
@@ -75,7 +75,9 @@ async def settle(context: Context, chunk: AnyRow, manifest: Manifest, manifest_k
     except _AlreadySettledError:
         return False
     report(context, chunk.model, manifest)
-    context.rates.committed(chunk.model, manifest.lines, clock.now() - chunk.released_at)
+    age_s = clock.now() - chunk.released_at
+    CHUNK_SECONDS.labels(chunk.model).observe(max(0.0, age_s))
+    context.rates.committed(chunk.model, manifest.lines, age_s)
     return True
 
 
@@ -122,9 +124,11 @@ def settled_values(manifest: Manifest, manifest_key: str, number: int) -> dict[s
 
 def report(context: Context, model: str, manifest: Manifest) -> None:
     """Tells metrics and the other loops."""
-    CHUNKS.labels("closed" if manifest.unfinished else "committed").inc()
-    REQUESTS.labels("completed").inc(manifest.completed)
-    REQUESTS.labels("failed").inc(manifest.failed)
-    REQUESTS.labels("unfinished").inc(manifest.unfinished)
+    CHUNKS.labels(model, "closed" if manifest.unfinished else "committed").inc()
+    REQUESTS.labels(model, "completed").inc(manifest.completed)
+    REQUESTS.labels(model, "failed").inc(manifest.failed)
+    REQUESTS.labels(model, "unfinished").inc(manifest.unfinished)
+    for kind, tokens in manifest.usage.by_kind():
+        TOKENS.labels(model, kind).inc(tokens)
     log.debug("chunk_settled", chunk=manifest.chunk, model=model, lines=manifest.lines)
     context.wakes.settled()

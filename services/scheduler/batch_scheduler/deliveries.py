@@ -26,6 +26,11 @@ async def add_deliveries(
         await conn.execute(insert(deliveries).values(_row(sink, endpoint, event_id, event)))
 
 
+def sinks_of(sinks: Sinks) -> tuple[str, ...]:
+    """Those that batches may be delivered to."""
+    return (*sinks.enabled, *((ENDPOINT_SINK, URL_SINK) if sinks.webhook.by_api else ()))
+
+
 async def _endpoints(conn: AsyncConnection, event: BatchEnded) -> list[str]:
     """Of the batch's tenant, those that take such events."""
     statement = select(webhook_endpoints.c.id, webhook_endpoints.c.event_types).where(

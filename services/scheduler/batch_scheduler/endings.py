@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_common import clock
 from batch_common.config import Sinks
 from batch_common.events import (
     BatchCancelled,
@@ -22,6 +23,7 @@ from batch_common.state import BatchStatus, move_batch
 from batch_common.tables import files
 from batch_scheduler.context import SOURCE, AnyRow
 from batch_scheduler.deliveries import add_deliveries
+from batch_scheduler.metrics import BATCH_SECONDS, MOVES
 
 # Where the batch does not say: OpenAI deletes results 30 days after they are made.
 _RESULTS_KEPT_S: Final = 30 * 86400
@@ -71,6 +73,12 @@ async def end_batch(
     event_id = await add_batch_event(conn, event, SOURCE, batch.traceparent)
     await add_deliveries(conn, batch, event_id, event, sinks)
     return True
+
+
+def count_end(batch: AnyRow, status: BatchStatus) -> None:
+    """For Prometheus, once `end_batch` is committed."""
+    MOVES.labels(status).inc()
+    BATCH_SECONDS.labels(status).observe(max(0.0, clock.now() - batch.created_at))
 
 
 def _file_row(

@@ -12,8 +12,8 @@ from batch_common.logs import get_log
 from batch_common.state import BatchStatus, ChunkState, move_batch
 from batch_common.tables import batches, chunks, spans
 from batch_scheduler.context import PASSING, AnyRow, Context
-from batch_scheduler.endings import Ending, ResultFile, end_batch
-from batch_scheduler.metrics import BATCHES
+from batch_scheduler.endings import Ending, ResultFile, count_end, end_batch
+from batch_scheduler.metrics import MOVES
 from batch_scheduler.problems import plan_lost
 
 log = get_log(__name__)
@@ -88,7 +88,7 @@ async def _gather(context: Context, batch: AnyRow) -> None:
         if not await move_batch(conn, batch.id, source, target, clock.timestamp()):
             return
         moved = (await conn.execute(select(batches).where(batches.c.id == batch.id))).one()
-    BATCHES.labels(target).inc()
+    MOVES.labels(target).inc()
     await _end(context, moved, BatchStatus.COMPLETED)
 
 
@@ -107,7 +107,7 @@ async def _end(context: Context, batch: AnyRow, status: BatchStatus) -> None:
     async with context.database.write("batch end") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), context.config.sinks)
     if ended:
-        BATCHES.labels(status).inc()
+        count_end(batch, status)
         log.info("batch_ended", batch=batch.id, status=str(status))
 
 

@@ -56,6 +56,11 @@ class Fleet:
     def looked(self, states: Iterable[RunnerState]) -> None:
         self._present = by_model(states)
 
+    @property
+    def present(self) -> frozenset[str]:
+        """Models that somebody serves or is about to."""
+        return frozenset(self._present)
+
     def of(self, model: str) -> ModelFleet:
         return self._present.get(model, ModelFleet())
 

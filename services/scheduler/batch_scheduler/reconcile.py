@@ -14,7 +14,7 @@ from batch_scheduler.commit import settle
 from batch_scheduler.context import PASSING, AnyRow, Context
 from batch_scheduler.liveness import unclaimed
 from batch_scheduler.manifests import find_manifest
-from batch_scheduler.metrics import CHUNKS
+from batch_scheduler.metrics import REPAIRS
 from batch_scheduler.offer import offer
 
 log = get_log(__name__)
@@ -92,7 +92,7 @@ async def _repair(context: Context, chunk: AnyRow) -> None:
     else:
         settled = await _offer_again(context, chunk)
     if settled:
-        CHUNKS.labels("repaired").inc()
+        REPAIRS.labels("offered" if found is None else "committed").inc()
         log.warning("chunk_repaired", chunk=chunk.id, again=found is None)
 
 

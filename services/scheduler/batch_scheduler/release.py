@@ -16,7 +16,7 @@ from batch_common.tables import batches, chunks, spans
 from batch_scheduler.context import Context
 from batch_scheduler.cut import Cut, OpenSpan, advance, chunk_row, cut_span, open_span, open_spans
 from batch_scheduler.fairness import Ring, charge, most_urgent, turn
-from batch_scheduler.metrics import CHUNKS, OUTSTANDING, PENDING
+from batch_scheduler.metrics import CHUNKS
 from batch_scheduler.offer import offer
 from batch_scheduler.plan_store import PlanLostError
 from batch_scheduler.sizing import Demand, Limits, wanted_lines
@@ -56,7 +56,6 @@ class Releaser:
         if not cuts:
             return False
         released = await self._hand_out(cuts[:_AT_ONCE])
-        CHUNKS.labels("released").inc(released)
         return released > 0
 
     def _places(self, model: str) -> int:
@@ -72,7 +71,6 @@ class Releaser:
                 .group_by(chunks.c.model)
             )
             outstanding = {row.model: row.chunks for row in counted}
-        _show(waiting, outstanding)
         return waiting, outstanding
 
     async def _cut(self, model: str, waiting: list[OpenSpan], places: int) -> list[Cut]:
@@ -112,13 +110,15 @@ class Releaser:
 
     async def _hand_out(self, cuts: list[Cut]) -> int:
         """How many of them nobody else has handed out first."""
-        released = 0
+        released: list[Cut] = []
         async with self._context.database.write("chunk release") as conn:
             for cut in cuts:
                 if await advance(conn, cut, BatchStatus.IN_PROGRESS):
                     await _insert(conn, cut)
-                    released += 1
-        return released
+                    released.append(cut)
+        for cut in released:
+            CHUNKS.labels(cut.span.model, "released").inc()
+        return len(released)
 
 
 async def _insert(conn: AsyncConnection, cut: Cut) -> None:
@@ -146,12 +146,3 @@ def _waiting(now: float) -> Select[Any]:
         )
         .order_by(spans.c.model, spans.c.batch_id, spans.c.ordinal)
     )
-
-
-def _show(waiting: list[OpenSpan], outstanding: dict[str, int]) -> None:
-    OUTSTANDING.clear()
-    for model, count in outstanding.items():
-        OUTSTANDING.labels(model).set(count)
-    PENDING.clear()
-    for span in waiting:
-        PENDING.labels(span.model).inc(span.end_line - span.next_line)

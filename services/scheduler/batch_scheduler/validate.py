@@ -17,11 +17,11 @@ from batch_common.outbox import add_batch_event
 from batch_common.state import BatchStatus, move_batch
 from batch_common.tables import batches, files, spans
 from batch_scheduler.context import PASSING, SOURCE, AnyRow, Context
-from batch_scheduler.endings import Ending, end_batch
+from batch_scheduler.endings import Ending, count_end, end_batch
 from batch_scheduler.examine import Job, Report
 from batch_scheduler.examiner import IN_THREAD_BYTES, ExaminationDiedError
 from batch_scheduler.input_file import find_input, parts_of
-from batch_scheduler.metrics import BATCHES, VALIDATION
+from batch_scheduler.metrics import MOVES, VALIDATION
 from batch_scheduler.plan import SpanPlan
 from batch_scheduler.planning import InputShortError, make_plan
 from batch_scheduler.problems import Problem, and_more, no_such_file
@@ -238,7 +238,7 @@ async def _start(context: Context, batch: AnyRow, report: Report) -> bool:
             return False
         await conn.execute(insert(spans), rows)
         await add_batch_event(conn, event, SOURCE, batch.traceparent)
-    BATCHES.labels(target).inc()
+    MOVES.labels(target).inc()
     log.info("batch_planned", batch=batch.id, requests=total, spans=len(report.spans))
     context.wakes.planned()
     return True
@@ -275,5 +275,5 @@ async def fail(context: Context, batch: AnyRow, found: Sequence[Problem]) -> Non
     async with context.database.write("batch fail") as conn:
         ended = await end_batch(conn, batch, ending, clock.timestamp(), context.config.sinks)
     if ended:
-        BATCHES.labels(BatchStatus.FAILED).inc()
+        count_end(batch, BatchStatus.FAILED)
         log.info("batch_failed", batch=batch.id, code=found[0].code, problems=len(found))

@@ -12,14 +12,13 @@ from batch_common.tasks import Tasks, cancel_all, repeat
 from batch_sinks.deliveries import Deliveries
 from batch_sinks.ended import EndedBatches
 from batch_sinks.handler import Delivered
-from batch_sinks.metrics import ATTEMPTS, PENDING, SECONDS
+from batch_sinks.metrics import ATTEMPTS, LAG, SECONDS
 from batch_sinks.retry import Retry, after_failure
 from batch_sinks.sink import DeliveryError, Item, Place, Sink
 
 log = get_log(__name__)
 
 _POLL_S: Final = 1.0
-_COUNT_S: Final = 10.0
 # A dead process's claims run out after this; while an attempt runs its claim is renewed.
 _CLAIM_S: Final = 30.0
 # A claim outlives a short attempt by this, for the row update that follows it.
@@ -45,7 +44,6 @@ class Deliverer:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then attempts that run are waited for, up to a limit."""
         async with Tasks(stop) as tasks:
-            counting = tasks.spawn(f"count {self._sink.name}", self._count(stop))
             await repeat(
                 f"deliver {self._sink.name}",
                 lambda: self._start_due(tasks),
@@ -54,7 +52,8 @@ class Deliverer:
                 every_s=_POLL_S,
                 catch=DATABASE_ERRORS,
             )
-            await asyncio.wait({counting, *self._running}, timeout=_DRAIN_S)
+            if self._running:
+                await asyncio.wait(set(self._running), timeout=_DRAIN_S)
 
     async def _start_due(self, tasks: Tasks) -> bool:
         """True: there may be more, at places that have not had their share."""
@@ -116,6 +115,7 @@ class Deliverer:
             await self._rows.skipped(item)
             return "skipped"
         await self._rows.delivered(item, handed.link)
+        LAG.labels(item.sink).observe(max(0.0, clock.now() - item.ended_at))
         log.info("delivered", event_type=item.event_type)
         return "delivered"
 
@@ -141,17 +141,3 @@ class Deliverer:
         log.error("delivery_given_up", error=error)
         await self._rows.failed(item, error)
         return "failed"
-
-    async def _count(self, stop: asyncio.Event) -> None:
-        await repeat(
-            f"count {self._sink.name}",
-            self._count_once,
-            wake=asyncio.Event(),
-            stop=stop,
-            every_s=_COUNT_S,
-            catch=DATABASE_ERRORS,
-        )
-
-    async def _count_once(self) -> bool:
-        PENDING.labels(self._sink.name).set(await self._rows.pending())
-        return False

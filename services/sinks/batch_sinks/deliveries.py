@@ -7,7 +7,7 @@ attempt carries the same ids, and the receiver drops the repeat.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_common import clock
@@ -123,14 +123,6 @@ class Deliveries:
             if moved:
                 await add_delivery_failed(conn, _failure(item, text), "sinks")
             return moved
-
-    async def pending(self) -> int:
-        """Rows that wait for their first or next attempt, or are in one."""
-        statement = select(func.count()).where(
-            deliveries.c.sink == self._sink, deliveries.c.state == DeliveryState.PENDING
-        )
-        async with self._database.read() as conn:
-            return int((await conn.execute(statement)).scalar_one())
 
 
 async def _move(

@@ -21,6 +21,15 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
             self.reasoning_tokens + other.reasoning_tokens,
         )
 
+    def by_kind(self) -> tuple[tuple[str, int], ...]:
+        """As metrics name them: `cached` is a part of `input`, `reasoning` of `output`."""
+        return (
+            ("input", self.input_tokens),
+            ("cached", self.cached_tokens),
+            ("output", self.output_tokens),
+            ("reasoning", self.reasoning_tokens),
+        )
+
 
 def total(usages: Iterable[Usage]) -> Usage:
     """The sum; zeros for none."""
