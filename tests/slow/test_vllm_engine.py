@@ -20,6 +20,9 @@ from batch_gpu_runner.engines.base import (
 from batch_gpu_runner.engines.managed import ManagedEngine
 from batch_gpu_runner.engines.registry import create_engine
 from batch_gpu_runner.engines.settings import EngineSettings
+from batch_gpu_runner.response_format import ResponseFormat
+from batch_sinks.answer_check import AnswerCheck
+from support.task_schemas import example
 from support.vllm_environment import VllmSetup
 from support.wait import until
 
@@ -57,6 +60,8 @@ async def test_it_serves_and_dies_with_all_its_processes(vllm: VllmSetup, tmp_pa
         assert answer.status == 200, answer
         assert msgspec.json.decode(answer.body)["model"] == "smol"
     assert not engine.supports(EMBEDDINGS)
+    for endpoint, body in BODIES.items():
+        await follows_a_schema(engine, endpoint, body)
     answers = await asyncio.gather(*(engine.post(CHAT, BODIES[CHAT], 120) for _ in range(64)))
     assert {answer.status for answer in answers} == {200}
     assert await engine.load() == EngineLoad(waiting=0, running=0, kv_cache_usage=0.0)
@@ -68,6 +73,20 @@ async def test_it_serves_and_dies_with_all_its_processes(vllm: VllmSetup, tmp_pa
     assert "SIGKILL" in await asyncio.wait_for(engine.died(), 30)
     await until(lambda: not any(worker.is_running() for worker in workers), what="the workers' end")
     await engine.stop()
+
+
+async def follows_a_schema(engine: ManagedEngine, endpoint: str, body: bytes) -> None:
+    """vLLM takes a task schema in the place where it is laid."""
+    if endpoint not in (CHAT, RESPONSES):
+        return
+    limit = {"max_output_tokens" if endpoint == RESPONSES else "max_tokens": 60}
+    asked = msgspec.json.encode(msgspec.json.decode(body) | limit | {"temperature": 1.0})
+    schema = example("classification")
+    answer = await engine.post(endpoint, ResponseFormat(schema, endpoint).lay_into(asked), 120)
+    assert answer.status == 200, answer
+    result = {"response": {"status_code": 200, "body": msgspec.json.decode(answer.body)}}
+    AnswerCheck(schema).mark([result])
+    assert result["schema"]["valid"] is True, result
 
 
 async def test_a_folder_without_a_model_fails_with_vllms_words(
