@@ -1,5 +1,6 @@
 """What tests ask of a Label Studio themselves, be it the real one or the fake."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
@@ -34,6 +35,11 @@ class LabelStudioApi:
         answer = await self.ask("GET", "/api/projects/?page_size=100")
         found: list[dict[str, Any]] = answer["results"]
         return found
+
+    async def delete_tasks(self, project_id: int, task_ids: Iterable[int]) -> None:
+        path = f"/api/dm/actions/?id=delete_tasks&project={project_id}"
+        chosen = {"all": False, "included": list(task_ids)}
+        await self.ask("POST", path, {"selectedItems": chosen})
 
     async def tasks(self, project_id: int) -> list[dict[str, Any]]:
         """With their predictions."""

@@ -55,7 +55,8 @@ class FakeLabelStudio(LabelStudioApi):
         app.router.add_post(r"/api/projects/{id:\d+}/import", self._import)
         app.router.add_get(r"/api/projects/{id:\d+}/imports/{number:\d+}/", self._look)
         app.router.add_get("/api/tasks/", self._list_tasks)
-        app.router.add_route("*", r"/api/tasks/{id:\d+}/", self._task)
+        app.router.add_post(r"/api/tasks/{id:\d+}/annotations/", self._annotate)
+        app.router.add_post("/api/dm/actions/", self._act)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", int(self.url.rpartition(":")[2])).start()
@@ -170,20 +171,29 @@ class FakeLabelStudio(LabelStudioApi):
         if project_id not in self.projects_by_id:
             return _said(404, "No Project matches the given query.")
         query = msgspec.json.decode(request.query.get("query", "{}"))
-        found = [t for t in self.tasks_by_id.values() if t["project"] == project_id]
-        for item in query.get("filters", {}).get("items", []):
-            found = [task for task in found if _holds(item, task)]
+        found = self._chosen(project_id, query)
         size = int(request.query["page_size"])
         return web.json_response({"total": len(found), "tasks": found[:size]})
 
-    async def _task(self, request: web.Request) -> web.Response:
-        task = self.tasks_by_id.get(int(request.match_info["id"]))
-        if task is None:
-            return _said(404, "No Task matches the given query.")
-        if request.method == "DELETE":
-            del self.tasks_by_id[task["id"]]
-            return web.Response(status=204)
-        return web.json_response(task)
+    async def _act(self, request: web.Request) -> web.Response:
+        """A choice of none is one of all, as with the real one."""
+        assert request.query["id"] == "delete_tasks"
+        body = await request.json()
+        included = set(body["selectedItems"]["included"])
+        for task in self._chosen(int(request.query["project"]), body):
+            if not included or task["id"] in included:
+                del self.tasks_by_id[task["id"]]
+        return web.json_response({"processed_items": len(included)})
+
+    def _chosen(self, project_id: int, query: dict[str, Any]) -> list[dict[str, Any]]:
+        found = [t for t in self.tasks_by_id.values() if t["project"] == project_id]
+        for item in query.get("filters", {}).get("items", []):
+            found = [task for task in found if _holds(item, task)]
+        return found
+
+    async def _annotate(self, request: web.Request) -> web.Response:
+        self.tasks_by_id[int(request.match_info["id"])]["total_annotations"] += 1
+        return web.json_response({}, status=201)
 
 
 def _meets(fault: Fault, request: web.Request) -> bool:
@@ -238,7 +248,9 @@ def _controls(config: str) -> dict[str, Any]:
 
 
 def _refusal(config: str, tasks: list[dict[str, Any]]) -> web.Response | None:
-    """Columns that the interface shows must be there, and predictions must fit its questions."""
+    """Columns that the interface shows must be there. That predictions must fit its questions is
+    what the real one has a switch for, which is off in its open edition.
+    """
     columns = [
         match[1]
         for tag in _parsed(config).iter()

@@ -77,7 +77,7 @@ class Import:
         if await self._count() == total:
             return
         stored = await list_tasks(self._client, self._project_id, self._batch_id)
-        await remove_surplus(self._client, stored)
+        await remove_surplus(self._client, self._project_id, self._batch_id, stored.surplus)
         if missing := total - len(stored.lines):
             raise DeliveryError(
                 f"{missing} of {total} tasks have gone from project {self._project_id} of Label "

@@ -1,5 +1,5 @@
-"""The model's answers as predictions: only what a question can take, for one that does not fit has
-Label Studio refuse the whole import.
+"""The model's answers as predictions: only what a question can take, for one that does not fit may
+have Label Studio refuse the whole import.
 """
 
 import json

@@ -67,7 +67,7 @@ class Projects:
         return await self._read(found.id)
 
     async def _oldest(self, title: str) -> Project | None:
-        query = {"title": title, "ordering": "id", "page_size": "100", "include": "task_number"}
+        query = {"title": title, "ordering": "id", "page_size": "100", "include": "id,title"}
         answer = await self._client.ask("GET", "api/projects/", query=query)
         projects = msgspec.convert(answer["results"], list[Project])
         return min(
@@ -113,7 +113,7 @@ def make_title(schema: TaskSchema, tenant: str) -> str:
     """The same for the same tenant, schema and interface; others have other titles."""
     identity = "\0".join((tenant, schema.name, make_interface(schema)))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    words = schema.title or schema.name
+    words = " ".join((schema.title or schema.name).split())
     if tenant != "default":
         words = f"{words}, {tenant}"
     return f"{words[: _TITLE_CHARS - len(digest) - 3].rstrip()} [{digest}]"

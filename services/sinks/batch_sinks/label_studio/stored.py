@@ -1,6 +1,6 @@
 """Which of a batch's results are tasks of a project already."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -8,13 +8,14 @@ import msgspec
 from batch_common.formats.result import result_line
 from batch_sinks.label_studio.client import Client
 from batch_sinks.label_studio.columns import BATCH, RESULT
-from batch_sinks.label_studio.refusal import MissingError
 
 _PAGE: Final = 200
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """lines: numbers of the results that have a task; surplus: ids of tasks that repeat another"""
+    """lines: numbers of the results that have a task
+    surplus: ids of tasks that repeat another, and that no reviewer has worked on
+    """
 
     lines: set[int]
     surplus: list[int]
@@ -32,21 +33,24 @@ async def list_tasks(client: Client, project_id: int, batch_id: str) -> Stored:
         line = _line(task)
         if line is None:
             continue
-        if line in stored.lines:
+        if line in stored.lines and not task.get("total_annotations"):
             stored.surplus.append(task["id"])
         stored.lines.add(line)
     return stored
 
 
-async def remove_surplus(client: Client, stored: Stored) -> None:
-    """What a reviewer has worked on stays, even if it repeats another task."""
-    for task_id in stored.surplus:
-        try:
-            task = await client.ask("GET", f"api/tasks/{task_id}/")
-            if not task.get("total_annotations"):
-                await client.ask("DELETE", f"api/tasks/{task_id}/")
-        except MissingError:
-            continue  # another attempt has removed it
+async def remove_surplus(
+    client: Client, project_id: int, batch_id: str, surplus: Sequence[int]
+) -> None:
+    """Nothing happens to other batches' tasks, whatever `surplus` says."""
+    if not surplus:
+        return  # a choice of none would be taken for one of all
+    body = {
+        "selectedItems": {"all": False, "included": list(surplus)},
+        "filters": _all_of(_of_batch(batch_id)),
+    }
+    query = {"id": "delete_tasks", "project": str(project_id)}
+    await client.ask("POST", "api/dm/actions/", body, query)
 
 
 async def _tasks(client: Client, project_id: int, batch_id: str) -> AsyncIterator[dict[str, Any]]:
@@ -59,11 +63,8 @@ async def _tasks(client: Client, project_id: int, batch_id: str) -> AsyncIterato
 
 
 async def _page(client: Client, project_id: int, batch_id: str, after: int, size: int) -> Any:
-    filters = [
-        _filter(f"data.{BATCH}", "equal", "String", batch_id),
-        _filter("id", "greater", "Number", after),
-    ]
-    query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+    above = _filter("id", "greater", "Number", after)
+    query = {"filters": _all_of(_of_batch(batch_id), above), "ordering": ["tasks:id"]}
     return await client.ask(
         "GET",
         "api/tasks/",
@@ -73,6 +74,14 @@ async def _page(client: Client, project_id: int, batch_id: str, after: int, size
             "query": msgspec.json.encode(query).decode(),
         },
     )
+
+
+def _of_batch(batch_id: str) -> dict[str, Any]:
+    return _filter(f"data.{BATCH}", "equal", "String", batch_id)
+
+
+def _all_of(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"conjunction": "and", "items": filters}
 
 
 def _filter(column: str, operator: str, kind: str, value: str | int) -> dict[str, Any]:
