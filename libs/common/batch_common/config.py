@@ -325,9 +325,11 @@ class Schemas(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Prometheus metrics, on a port of their own; port 0 switches them off."""
+    """Prometheus metrics, on a port of their own; see METRICS.md."""
 
+    # They ask for no key: leave them to loopback or a network of your own.
     host: str = "127.0.0.1"
+    # 0: none. `up` gives its services this port and those after it.
     port: Port = 0
 
 

@@ -110,10 +110,10 @@ def test_settings_of_the_environment_reach_services_by_the_file_alone(tmp_path: 
     config = Config(metrics=Metrics(port=9000))
     programs = service_programs(config, make_folder(tmp_path), 2, environ)
     assert [p.name for p in programs] == ["scheduler", "gateway", "runner-1", "runner-2", "sinks"]
-    for number, program in enumerate(programs):
+    for port, program in zip((9000, 9001, 9003, 9004, 9002), programs, strict=True):
         assert "VLLM_BATCH_NATS__URL" not in program.environment
         assert program.environment["HF_TOKEN"] == "t"
-        assert program.environment["VLLM_BATCH_METRICS__PORT"] == str(9000 + number)
+        assert program.environment["VLLM_BATCH_METRICS__PORT"] == str(port)
     folders = {p.environment.get("VLLM_BATCH_RUNNER__STATE_DIR") for p in programs if p.is_runner}
     assert len(folders) == 2
 

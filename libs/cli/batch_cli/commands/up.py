@@ -9,7 +9,8 @@ Starts nats-server and one process per service, and prints one line on standard 
 `ready http://127.0.0.1:8000/v1`, when API and engine serve. What dies is started again.
 Ctrl-C or SIGTERM hands work back and leaves within 30 seconds; a second one leaves at once.
 Everything is kept in the data folder: logs/, the database, blobs/, jetstream/, and in run/ the
-configuration that the services were given and nats.url, the address of the NATS server.
+configuration that the services were given, nats.url, the address of the NATS server, and with
+metrics prometheus.json, which lists their ports for Prometheus.
 
 examples:
   vllm-batch up                                  the small demo model, where it is installed
@@ -31,6 +32,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument(
         "--port", type=int, help="port to listen on (default: 8000; 0: any free one)"
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="serve Prometheus metrics: the scheduler on PORT, gateway, sinks and each runner on "
+        "the ports after it (default: none)",
     )
     add_engine(parser)
     parser.add_argument(

@@ -36,6 +36,10 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.run / "nats.url"
 
     @property
+    def metrics_targets(self) -> Path:
+        return self.run / "prometheus.json"
+
+    @property
     def config(self) -> Path:
         return self.run / "config.yml"
 

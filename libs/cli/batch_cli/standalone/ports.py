@@ -6,15 +6,15 @@ import socket
 from batch_common.errors import StartError
 
 
-def check_free(host: str, port: int) -> int:
-    """The port to listen on: `port`, or any free one for 0. Raises StartError.
+def check_free(host: str, port: int, option: str = "--port") -> int:
+    """The port to listen on: `port`, or any free one for 0. Raises StartError, naming `option`.
 
     Looked at before anything starts, so that a port taken costs nothing.
     """
     try:
         return _bind(host, port)
     except OSError as error:
-        raise StartError(_why(host, port, error)) from error
+        raise StartError(_why(host, port, option, error)) from error
 
 
 def free_port(preferred: int) -> int:
@@ -34,15 +34,18 @@ def _bind(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _why(host: str, port: int, error: OSError) -> str:
+def _why(host: str, port: int, option: str, error: OSError) -> str:
+    address = "--host" if option == "--port" else "metrics.host"
+    any_free = " (0 takes any free one)" if option == "--port" else ""
     match error.errno:
         case errno.EADDRINUSE:
             return (
                 f"port {port} on {host} is taken: stop what listens there, "
-                "or give another with --port (0 takes any free one)"
+                f"or give another with {option}{any_free}"
             )
         case errno.EACCES:
-            return f"port {port} needs privileges: give one above 1023 with --port"
+            return f"port {port} needs privileges: give one above 1023 with {option}"
         case errno.EADDRNOTAVAIL:
-            return f"{host} is no address of this machine: give another with --host"
-    return f"cannot listen on {host}:{port}: {error.strerror or error}; check --host and --port"
+            return f"{host} is no address of this machine: give another with {address}"
+    reason = error.strerror or error
+    return f"cannot listen on {host}:{port}: {reason}; check {address} and {option}"

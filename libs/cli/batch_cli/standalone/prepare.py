@@ -1,11 +1,12 @@
 """From flags to a plan: what is wrong is found before anything starts."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from batch_cli.standalone.folder import DataFolder, claimed
+from batch_cli.standalone.folder import DataFolder, claimed, write_private
 from batch_cli.standalone.handlers import check_handlers
+from batch_cli.standalone.metrics_ports import metrics_ports, targets
 from batch_cli.standalone.ports import check_free, free_port
 from batch_cli.standalone.programs import nats_program, service_programs
 from batch_cli.standalone.report import Report
@@ -44,17 +45,30 @@ def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
         ours = effective(config, folder, port=port, nats=nats)
         write_settings(ours, folder)
         check_handlers(ours, folder)
+        services = service_programs(ours, folder, runners)
+        _list_metrics(ours, folder, [program.name for program in services])
         report.say(f"data folder {folder.root}")
         yield Plan(
             folder=folder,
             nats=nats_program(ours, folder, nats),
             nats_port=nats,
-            services=service_programs(ours, folder, runners),
+            services=services,
             host=host,
             port=port,
             runners=runners,
             lock=lock,
         )
+
+
+def _list_metrics(config: Config, folder: DataFolder, names: Sequence[str]) -> None:
+    """Raises StartError for a port that somebody else has."""
+    ports = metrics_ports(config.metrics, names)
+    folder.metrics_targets.unlink(missing_ok=True)
+    if not ports:
+        return
+    for port in ports.values():
+        check_free(config.metrics.host, port, "--metrics-port")
+    write_private(folder.metrics_targets, targets(config.metrics.host, ports))
 
 
 def _check_engine(config: Config, folder: DataFolder) -> None:

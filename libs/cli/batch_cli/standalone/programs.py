@@ -11,6 +11,7 @@ import msgspec
 
 from batch_cli.nats_server import find_server, server_config
 from batch_cli.standalone.folder import DataFolder, write_private
+from batch_cli.standalone.metrics_ports import metrics_ports
 from batch_common.config import Config
 from batch_common.service import PARENT_VARIABLE
 
@@ -67,7 +68,8 @@ def service_programs(
         own = {"VLLM_BATCH_RUNNER__STATE_DIR": str(_state_dir(config, folder, name))} | group
         programs.append(_service("runner", name, own, folder, base))
     programs.append(_service("sinks", "sinks", {}, folder, base))
-    return tuple(_with_metrics(config, programs))
+    ports = metrics_ports(config.metrics, [program.name for program in programs])
+    return tuple(_with_metrics(program, ports) for program in programs)
 
 
 def gpu_groups(environ: Mapping[str, str], gpus: int, runners: int) -> list[dict[str, str]]:
@@ -103,20 +105,11 @@ def _service(
     )
 
 
-def _with_metrics(config: Config, programs: list[Program]) -> list[Program]:
-    """Services of one machine cannot share a metrics port: they take the ones from it on."""
-    if not config.metrics.port:
-        return programs
-    return [
-        msgspec.structs.replace(
-            program,
-            environment={
-                **program.environment,
-                f"{_PREFIX}METRICS__PORT": str(config.metrics.port + number),
-            },
-        )
-        for number, program in enumerate(programs)
-    ]
+def _with_metrics(program: Program, ports: Mapping[str, int]) -> Program:
+    if program.name not in ports:
+        return program
+    own = {f"{_PREFIX}METRICS__PORT": str(ports[program.name])}
+    return msgspec.structs.replace(program, environment={**program.environment, **own})
 
 
 def _state_dir(config: Config, folder: DataFolder, name: str) -> Path:

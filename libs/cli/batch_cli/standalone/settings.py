@@ -25,6 +25,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str | None = None
     host: str | None = None
     port: int | None = None
+    metrics_port: int | None = None
     engine: str | None = None
     models: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
@@ -32,6 +33,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     def overrides(self) -> dict[str, Any]:
         """For `load_config`: flags go before file and environment, options beside theirs."""
         gateway = {"host": self.host, "port": self.port}
+        metrics = {"port": self.metrics_port}
         runner = {
             "engine": self.engine,
             "models": list(self.models) or None,
@@ -42,6 +44,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
             for key, value in {
                 "data_dir": self.data_dir,
                 "gateway": _given(gateway),
+                "metrics": _given(metrics),
                 "runner": _given(runner),
             }.items()
             if value

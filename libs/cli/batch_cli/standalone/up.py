@@ -17,6 +17,7 @@ def up(args: argparse.Namespace) -> int:
         data_dir=args.data_dir,
         host=args.host,
         port=args.port,
+        metrics_port=args.metrics_port,
         engine=args.engine,
         models=tuple(args.models or ()),
         options=tuple(args.options),
