@@ -1,7 +1,7 @@
 # ruff: noqa: N802, N815, ARG002 - NVML's own names and arguments
 """An NVML library without a GPU: what it says is set, or read from a JSON file while it runs.
 
-Held to the contract that the driver's own keeps: tests/integration/gpu/test_nvml_contract.py.
+Held to the contract that the driver's own keeps: tests/unit/gpu/test_nvml_contract.py.
 """
 
 import queue

@@ -14,6 +14,7 @@ from batch_common.config import Config, Runner
 from batch_common.presence import present
 from batch_gpu_runner import canary
 from batch_gpu_runner.app import run
+from batch_gpu_runner.gpu.library import Library
 from support.nats_process import NatsProcess
 from support.wait import until
 
@@ -42,9 +43,10 @@ class Runners:
             runner=msgspec.structs.replace(settings, **changes),
         )
 
-    def start(self, **changes: Any) -> "Running":
+    def start(self, library: Library | None = None, **changes: Any) -> "Running":
+        """`library`: what GPUs are watched with, where `gpu` says so."""
         stop = asyncio.Event()
-        task = asyncio.create_task(run(self.config(**changes), stop))
+        task = asyncio.create_task(run(self.config(**changes), stop, library))
         self._running.append((task, stop))
         return Running(task, stop)
 

@@ -20,12 +20,11 @@ class DriverHangsError(Exception):
 class DriverCalls:
     """One call at a time. The threads are daemons: a hanging one keeps no process from leaving."""
 
-    def __init__(self, hangs_after_s: float = HANGS_AFTER_S) -> None:
-        self._hangs_after_s = hangs_after_s
+    def __init__(self) -> None:
         self._running: asyncio.Future[Any] | None = None
 
     async def call(self, function: Callable[[], T]) -> T:
-        """What it returns or raises. Raises DriverHangsError when it takes too long.
+        """What it returns or raises. Raises DriverHangsError after HANGS_AFTER_S.
 
         The call goes on in its thread even so, and until it returns no other is made.
         """
@@ -42,7 +41,7 @@ class DriverCalls:
         return outcome.result()
 
     async def _wait(self, outcome: asyncio.Future[Any]) -> None:
-        done, _ = await asyncio.wait({outcome}, timeout=self._hangs_after_s)
+        done, _ = await asyncio.wait({outcome}, timeout=HANGS_AFTER_S)
         if not done:
             raise DriverHangsError
         outcome.exception()  # nobody may be interested any more
