@@ -6,22 +6,30 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
+from support.deployment import Deployment
 from support.standalone import Standalone, start
 
 MODEL = ("--model", "sim=sim")
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    """A system on the simulated engine, shared."""
-    started = start(tmp_path_factory.mktemp("system") / "data", MODEL)
+def system(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standalone | Deployment]:
+    """A system on the simulated engine, shared: `up`, unless a test asks for the deployment."""
+    folder = tmp_path_factory.mktemp("system") / "data"
+    if getattr(request, "param", "up") == "up":
+        started: Standalone | Deployment = start(folder, MODEL)
+    else:
+        started = Deployment(folder)
+        started.start()
     yield started
     assert started.stop() == 0
 
 
 @pytest.fixture
-def client(system: Standalone) -> OpenAI:
-    return OpenAI(base_url=system.url, api_key="none")
+def client(system: Standalone | Deployment) -> OpenAI:
+    return OpenAI(base_url=system.url, api_key=system.api_key)
 
 
 @pytest.fixture

@@ -11,6 +11,10 @@ from support.batches import content, submit, wait
 from support.requests import CHAT, chat_line, custom_ids, jsonl
 from support.standalone import Standalone
 
+# The same on one machine, and with everything apart.
+pytestmark = pytest.mark.parametrize(
+    "system", ["up", pytest.param("deployment", marks=pytest.mark.slow)], indirect=True
+)
 BATCH_FIELDS = {
     "id", "object", "endpoint", "model", "errors", "input_file_id", "completion_window", "status",
     "output_file_id", "error_file_id", "created_at", "in_progress_at", "expires_at",
@@ -90,7 +94,7 @@ def test_unknown_ids(client: OpenAI) -> None:
 
 
 async def test_the_async_client(system: Standalone) -> None:
-    async with AsyncOpenAI(base_url=system.url, api_key="none") as client:
+    async with AsyncOpenAI(base_url=system.url, api_key=system.api_key) as client:
         data = jsonl(chat_line(str(n), "hello") for n in range(20))
         file = await client.files.create(file=("in.jsonl", data), purpose="batch")
         batch = await client.batches.create(

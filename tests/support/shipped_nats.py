@@ -90,9 +90,11 @@ class ShippedServer:
             await asyncio.to_thread(self._process.wait, 20)
             self._process = None
 
-    @property
-    def log(self) -> str:
-        return (self._folder / "nats.log").read_text("utf-8")
+    def refusals(self) -> list[str]:
+        """What somebody tried and may not; a stream that is not there yet is for others to make."""
+        log = (self._folder / "nats.log").read_text("utf-8")
+        refused = [line for line in log.splitlines() if "Violation" in line]
+        return [line for line in refused if "$JS.API.STREAM.CREATE." not in line]
 
 
 class ShippedCluster:
@@ -111,6 +113,9 @@ class ShippedCluster:
             server.launch(routes)
         for server in self.servers:
             await until(server.answers, what="nats-server")
+
+    def refusals(self) -> list[str]:
+        return [line for server in self.servers for line in server.refusals()]
 
     async def stop(self) -> None:
         await asyncio.gather(*(server.stop() for server in self.servers))

@@ -20,6 +20,8 @@ NATS = "nats-server"
 class Standalone:
     """`vllm-batch up`, its address and its processes."""
 
+    api_key = "none"
+
     def __init__(self, process: subprocess.Popen[str], url: str, folder: Path) -> None:
         self._popen = process
         self._process = psutil.Process(process.pid)
