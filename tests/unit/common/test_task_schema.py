@@ -1,8 +1,10 @@
 """Task schema files: what is taken, and where an error is said to be."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -61,6 +63,14 @@ def test_properties_stay_in_their_order() -> None:
     answer = decode_task_schema(kept).answer
     assert answer is not None
     assert list(answer["properties"]) == list(properties)
+
+
+def test_the_documented_one_is_valid() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "SCHEMAS.md").read_text("utf-8")
+    [text] = re.findall(
+        r'^```json\n(\{\n  "name": "tickets".*?)^```', page, re.MULTILINE | re.DOTALL
+    )
+    assert parse_task_schema(text.encode(), "SCHEMAS.md", "tickets").questions[0].options
 
 
 def test_the_template_is_valid() -> None:
