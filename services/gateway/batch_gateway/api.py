@@ -137,7 +137,7 @@ def _operation_id(handler: HTTPRouteHandler, method: Method, _path: object) -> s
 _OPENAPI = OpenAPIConfig(
     title="vllm-batch-server",
     version="1",
-    description="The OpenAI Batch API, self-hosted: Files, Uploads, Batches and Models.",
+    description="The OpenAI Batch API, self-hosted: Files, Uploads, Batches, Models and Webhooks.",
     path="/schema",
     operation_id_creator=_operation_id,
     render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],

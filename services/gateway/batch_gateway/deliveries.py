@@ -47,7 +47,7 @@ async def batch_deliveries(
     batch_store: NamedDependency[BatchStore],
     database: NamedDependency[Database],
 ) -> DeliveryList:
-    """One for each sink and endpoint, by name. Empty until the batch has ended, and without sinks."""
+    """One for each sink and endpoint. Empty until the batch has ended, and without sinks."""
     await batch_store.find(tenant, batch_id)
     statement = select(deliveries).where(
         deliveries.c.batch_id == batch_id, deliveries.c.tenant == tenant

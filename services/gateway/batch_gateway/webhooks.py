@@ -4,12 +4,13 @@ from typing import Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery
 
 from batch_common.config import Sinks
 from batch_common.events import TERMINAL_TYPES
 from batch_gateway.documented import BOOLEAN, ERRORS, TEXT, TEXTS, reads, takes
-from batch_gateway.errors import ApiError
+from batch_gateway.errors import ApiError, ErrorBody
 from batch_gateway.idempotency import Once
 from batch_gateway.paging import check_limit
 from batch_gateway.webhook_objects import (
@@ -30,6 +31,14 @@ from batch_gateway.webhook_samples import Samples
 from batch_gateway.webhook_store import WebhookStore
 
 _TAGS = ["Webhooks"]
+_ERRORS = {
+    **ERRORS,
+    403: ResponseSpec(
+        data_container=ErrorBody,
+        description="Webhook endpoints are switched off on this server.",
+        generate_examples=False,
+    ),
+}
 _CREATE = takes("application/json", {"name": TEXT, "url": TEXT, "event_types": TEXTS})
 _CHANGE = reads({}, name=TEXT, url=TEXT, event_types=TEXTS)
 _ROTATE = takes("application/json", {}, keep_old_secret_active_for_24_hours=BOOLEAN)
@@ -50,7 +59,7 @@ def webhook_store_of(
 @post(
     "/v1/webhook_endpoints",
     status_code=200,
-    responses=ERRORS,
+    responses=_ERRORS,
     operation_class=_CREATE,
     tags=_TAGS,
 )
@@ -68,7 +77,7 @@ async def create_webhook_endpoint(
     return await once.answer(lambda: webhook_store.create(tenant, wanted, once.keep))
 
 
-@get("/v1/webhook_endpoints", responses=ERRORS, tags=_TAGS)
+@get("/v1/webhook_endpoints", responses=_ERRORS, tags=_TAGS)
 async def list_webhook_endpoints(
     tenant: NamedDependency[str],
     webhook_store: NamedDependency[WebhookStore],
@@ -79,7 +88,7 @@ async def list_webhook_endpoints(
     return await webhook_store.page(tenant, after=after, limit=check_limit(limit, 100))
 
 
-@get("/v1/webhook_endpoints/{endpoint_id:str}", responses=ERRORS, tags=_TAGS)
+@get("/v1/webhook_endpoints/{endpoint_id:str}", responses=_ERRORS, tags=_TAGS)
 async def retrieve_webhook_endpoint(
     endpoint_id: FromPath[str],
     tenant: NamedDependency[str],
@@ -91,7 +100,7 @@ async def retrieve_webhook_endpoint(
 @post(
     "/v1/webhook_endpoints/{endpoint_id:str}",
     status_code=200,
-    responses=ERRORS,
+    responses=_ERRORS,
     operation_class=_CHANGE,
     tags=_TAGS,
 )
@@ -107,7 +116,7 @@ async def update_webhook_endpoint(
     return await webhook_store.change(tenant, endpoint_id, wanted)
 
 
-@delete("/v1/webhook_endpoints/{endpoint_id:str}", status_code=200, responses=ERRORS, tags=_TAGS)
+@delete("/v1/webhook_endpoints/{endpoint_id:str}", status_code=200, responses=_ERRORS, tags=_TAGS)
 async def delete_webhook_endpoint(
     endpoint_id: FromPath[str],
     tenant: NamedDependency[str],
@@ -120,7 +129,7 @@ async def delete_webhook_endpoint(
 @post(
     "/v1/webhook_endpoints/{endpoint_id:str}/rotate_secret",
     status_code=200,
-    responses=ERRORS,
+    responses=_ERRORS,
     operation_class=_ROTATE,
     tags=_TAGS,
 )
@@ -143,7 +152,7 @@ async def rotate_webhook_secret(
 @post(
     "/v1/webhook_endpoints/{endpoint_id:str}/test",
     status_code=200,
-    responses=ERRORS,
+    responses=_ERRORS,
     operation_class=_TEST,
     tags=_TAGS,
 )
@@ -160,7 +169,7 @@ async def try_webhook_endpoint(
     return await samples.send(tenant, endpoint_id, event_type)
 
 
-@get("/v1/webhook_event_types", responses=ERRORS, tags=_TAGS)
+@get("/v1/webhook_event_types", responses=_ERRORS, tags=_TAGS)
 async def list_webhook_event_types(
     handlers: NamedDependency[Sinks],
 ) -> WebhookEventTypes:
