@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from batch_common import clock
 from batch_common.blobs import open_blobs
 from batch_common.bus import Bus, connect_at_start
 from batch_common.config import Config
@@ -102,6 +103,7 @@ def _context(config: Config, folder: Path, database: Database, bus: Bus) -> Cont
         fleet=Fleet(config),
         rates=Rates(),
         wakes=Wakes(),
+        began=clock.now(),
     )
 
 

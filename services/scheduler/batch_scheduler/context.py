@@ -49,6 +49,9 @@ class Context(msgspec.Struct, frozen=True):
     fleet: Fleet
     rates: Rates
     wakes: Wakes
+    # When this process began (Unix seconds). NATS may have begun with it, and have forgotten what
+    # it was told before.
+    began: float = 0.0
 
     async def look_at_fleet(self) -> None:
         """What it last saw stays when NATS does not answer."""

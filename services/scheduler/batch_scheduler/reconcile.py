@@ -64,7 +64,7 @@ async def _unclaimed(context: Context) -> Sequence[AnyRow]:
 
 async def _look_after(context: Context, chunk: AnyRow) -> None:
     subject = subjects.chunk_ready(chunk.model, chunk.id)
-    if _was_handed_back(chunk, clock.now()):
+    if _was_handed_back(chunk, max(context.began, clock.now() - _HANDED_BACK_S)):
         # A restart of the server lost the nak: the message sleeps until `ack_wait` ends. Whoever
         # has it after all has a claim then, or hears `busy` for the one that comes next.
         await context.bus.purge(subjects.CHUNKS, subject)
@@ -72,10 +72,10 @@ async def _look_after(context: Context, chunk: AnyRow) -> None:
         await _repair(context, chunk)
 
 
-def _was_handed_back(chunk: AnyRow, now: float) -> bool:
-    """Some time ago, and taken up by nobody since."""
+def _was_handed_back(chunk: AnyRow, before: float) -> bool:
+    """And taken up by nobody since."""
     until: float | None = chunk.claimed_until
-    return chunk.attempt is None and until is not None and until < now - _HANDED_BACK_S
+    return chunk.attempt is None and until is not None and until < before
 
 
 async def _repair(context: Context, chunk: AnyRow) -> None:

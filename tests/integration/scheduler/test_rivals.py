@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from batch_common import clock as database_clock
 from batch_common.db import Database
 from batch_common.events import ChunkReady, decode
 from batch_common.formats.manifest import Manifest
@@ -237,6 +239,14 @@ async def test_of_two_that_claim_a_chunk_one_may_go(world: World) -> None:
     assert await world.claim(attempt) == "go"
 
 
+async def test_a_chunk_that_was_let_go_is_free_at_once(world: World) -> None:
+    """However far the next scheduler's clock is behind the one that noted it."""
+    _, attempt = await in_hand(world)
+    assert await world.claim(attempt) == "go"
+    await world.claim(attempt, released=True)
+    assert await world.claim(Attempt(world.streams, world.blobs, attempt.message)) == "go"
+
+
 async def test_a_lost_chunk_is_offered_under_a_new_id(world: World, hands: Clock) -> None:
     """Within its window the server would swallow a second message of the old one."""
     _, attempt = await in_hand(world)
@@ -266,6 +276,21 @@ async def test_a_chunk_whose_hand_back_the_server_forgot_is_offered_again(
     assert await generation() == attempt.ready.generation
     hands.forward(10)
     assert await generation() == attempt.ready.generation + 1
+
+
+async def test_what_was_handed_back_before_a_restart_of_all_is_offered_at_once(
+    world: World, hands: Clock
+) -> None:
+    """As of `vllm-batch run`, ended and typed again: else its first seconds would be idle."""
+    _, attempt = await in_hand(world)
+    assert await world.claim(attempt) == "go"
+    await world.claim(attempt, released=True)
+    hands.forward(3)
+    context = msgspec.structs.replace(world.schedulers[0].context, began=database_clock.now())
+    await reconcile(context)
+    await world.schedulers[0].relay.send_page()
+    offered = decode(world.streams.ready[attempt.message.subject].body, ChunkReady)
+    assert offered.generation == attempt.ready.generation + 1
 
 
 async def test_a_chunk_is_not_closed_under_its_runner(world: World, hands: Clock) -> None:
