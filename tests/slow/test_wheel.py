@@ -1,5 +1,6 @@
 """The built wheel, in an empty environment far from the checkout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -60,3 +61,15 @@ def test_the_event_schemas_are_in_it(python: Path) -> None:
         [python, "-c", code], check=True, capture_output=True, text=True, cwd="/", timeout=60
     )
     assert int(counted.stdout) == len(list((ROOT / "schemas" / "events").glob("*.json")))
+
+
+def test_the_task_schemas_are_in_it(python: Path, tmp_path: Path) -> None:
+    """Found, and held against the meta-schema, far from the checkout."""
+    command = [python.with_name("vllm-batch"), "schema", "list", "--json"]
+    listed = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    found = [json.loads(line) for line in listed.stdout.splitlines()]
+    names = sorted(path.stem for path in (ROOT / "schemas" / "examples").glob("*.json"))
+    assert [each["name"] for each in found] == names
+    assert not any("problem" in each for each in found)
