@@ -8,15 +8,17 @@ from batch_common.tables import chunks
 
 
 def unclaimed(now: float, ttl_s: float) -> ColumnElement[bool]:
-    """No claim, one that ran out, or one from before the clock was set back."""
+    """No claim, one that ran out or was let go, or one from before the clock was set back."""
     until = chunks.c.claimed_until
-    return or_(until.is_(None), until < now, until > _latest(now, ttl_s))
+    return or_(
+        chunks.c.attempt.is_(None), until.is_(None), until < now, until > _latest(now, ttl_s)
+    )
 
 
 def is_unclaimed(chunk: Any, now: float, ttl_s: float) -> bool:
     """The same of a row that was read."""
     until = chunk.claimed_until
-    return until is None or until < now or until > _latest(now, ttl_s)
+    return chunk.attempt is None or until is None or until < now or until > _latest(now, ttl_s)
 
 
 def _latest(now: float, ttl_s: float) -> float:
