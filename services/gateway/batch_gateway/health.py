@@ -13,9 +13,9 @@ from batch_common.blobs import BlobStore
 from batch_common.bus import Bus
 from batch_common.db import Database
 from batch_common.errors import BlobNotFoundError
-from batch_common.events import RunnerState
+from batch_common.events import GpuState, RunnerState
 from batch_common.logs import get_log
-from batch_gateway.objects import ModelHealth, Readiness, RunnerHealth
+from batch_gateway.objects import GpuHealth, ModelHealth, Readiness, RunnerHealth
 
 log = get_log(__name__)
 
@@ -85,6 +85,17 @@ def _runner(state: RunnerState) -> RunnerHealth:
         reason=state.reason,
         models=[model.name for model in state.models],
         in_flight=state.in_flight,
+        gpus=[_gpu(gpu) for gpu in state.gpus],
+    )
+
+
+def _gpu(state: GpuState) -> GpuHealth:
+    return GpuHealth(
+        index=state.index,
+        name=state.name,
+        health=state.health,
+        reason=state.reason,
+        temperature_c=state.temperature_c,
     )
 
 

@@ -135,6 +135,17 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Model]
 
 
+class GpuHealth(msgspec.Struct, frozen=True, kw_only=True):
+    # The driver's number.
+    index: int
+    name: str
+    # degraded: gets fewer requests at a time. critical: its runner takes none.
+    health: Literal["healthy", "degraded", "critical"]
+    # Why it is not healthy; null: it is.
+    reason: str | None = None
+    temperature_c: int | None = None
+
+
 class RunnerHealth(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     engine: str
@@ -143,6 +154,8 @@ class RunnerHealth(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     models: list[str]
     in_flight: int
+    # Those it watches.
+    gpus: list[GpuHealth] = []
 
 
 class ModelHealth(msgspec.Struct, frozen=True):

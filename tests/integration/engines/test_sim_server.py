@@ -140,6 +140,27 @@ async def test_waiting_requests_show_in_the_load(make_engine: MakeEngine) -> Non
     await engine.stop()
 
 
+async def test_what_waits_takes_no_memory_and_is_served_later(make_engine: MakeEngine) -> None:
+    """Two at once fit, five would not."""
+    engine = make_engine("sim", ttft_ms="50", oom_above_tokens="110", max_num_seqs="2")
+    await engine.start()
+    posts = [asyncio.create_task(engine.post(CHAT, chat(str(n)), 30)) for n in range(8)]
+    gone = asyncio.create_task(engine.post(CHAT, chat("gone"), 30))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert [(await post).status for post in posts] == [200] * 8
+    await engine.stop()
+
+
+async def test_steps_down_let_fewer_requests_run(make_engine: MakeEngine) -> None:
+    engine = make_engine("sim", ttft_ms="50", oom_above_tokens="110", max_num_seqs="8")
+    engine.spare_memory(4)  # a quarter: two
+    await engine.start()
+    posts = [asyncio.create_task(engine.post(CHAT, chat(str(n)), 30)) for n in range(8)]
+    assert [(await post).status for post in posts] == [200] * 8
+    await engine.stop()
+
+
 async def test_too_many_tokens_in_flight_kill_it(make_engine: MakeEngine) -> None:
     engine = make_engine("sim", ttft_ms="5000", oom_above_tokens="60")
     await engine.start()

@@ -16,7 +16,7 @@ from batch_common.bus import connect
 from batch_common.config import Config, Gateway
 from batch_common.config import Database as DatabaseSettings
 from batch_common.errors import StartError
-from batch_common.events import ModelState, RunnerState
+from batch_common.events import GpuState, ModelState, RunnerState
 from batch_common.secret import Secret
 from batch_gateway.app import run
 from batch_gateway.server import listen
@@ -65,10 +65,16 @@ async def test_health_needs_no_key(two_tenants: Any) -> None:
 
 async def test_ready_counts_runners_that_are_ready(served: Any) -> None:
     async with connect(served.config.nats, "test") as bus:
-        for name, status, reason in (("r1", "ready", None), ("r2", "down", "no engine")):
+        lost = GpuState(
+            index=0, uuid="GPU-1", name="A100", health="critical", reason="Xid 79", temperature_c=95
+        )
+        for name, status, reason, gpus in (
+            ("r1", "ready", None, ()),
+            ("r2", "down", "GPU 0: Xid 79", (lost,)),
+        ):
             models = (ModelState(name="org/m", endpoints=("/v1/embeddings",)),)
             state = RunnerState(
-                runner=name, engine="sim", models=models, status=status, reason=reason
+                runner=name, engine="sim", models=models, status=status, reason=reason, gpus=gpus
             )
             await presence.announce(bus, state)
     answer = await served.http.get("/readyz")
@@ -85,14 +91,24 @@ async def test_ready_counts_runners_that_are_ready(served: Any) -> None:
                 "reason": None,
                 "models": ["org/m"],
                 "in_flight": 0,
+                "gpus": [],
             },
             {
                 "id": "r2",
                 "engine": "sim",
                 "status": "down",
-                "reason": "no engine",
+                "reason": "GPU 0: Xid 79",
                 "models": ["org/m"],
                 "in_flight": 0,
+                "gpus": [
+                    {
+                        "index": 0,
+                        "name": "A100",
+                        "health": "critical",
+                        "reason": "Xid 79",
+                        "temperature_c": 95,
+                    }
+                ],
             },
         ],
     }

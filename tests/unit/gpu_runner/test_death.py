@@ -4,8 +4,10 @@ import pytest
 
 from batch_gpu_runner import memory
 from batch_gpu_runner.death import Cause, Death, read_death
+from batch_gpu_runner.engines.memory_steps import MAX_STEPS, STEPS, MemoryStep
 from batch_gpu_runner.engines.vllm import spared_memory
-from batch_gpu_runner.memory import MAX_STEPS, Memory
+from batch_gpu_runner.memory import Memory
+from batch_gpu_runner.memory_record import Spared
 
 OOM = Death("CUDA out of memory", Cause.OUT_OF_MEMORY)
 CRASH = Death("CUDA error", Cause.CRASH)
@@ -41,7 +43,7 @@ def test_the_error_names_cause_and_last_words_within_reason() -> None:
     assert len(error.message) < 700
 
 
-class Spared:
+class SparedEngine:
     """The engine's side of it."""
 
     def __init__(self) -> None:
@@ -51,9 +53,9 @@ class Spared:
         self.steps.append(steps)
 
 
-def after_oom(size: int, *deaths: tuple[int, bool]) -> tuple[Memory, Spared]:
+def after_oom(size: int, *deaths: tuple[int, bool]) -> tuple[Memory, SparedEngine]:
     """`deaths`: in flight, on trial."""
-    engine = Spared()
+    engine = SparedEngine()
     spared = Memory(engine, size)  # type: ignore[arg-type]
     for in_flight, on_trial in deaths:
         spared.died(OOM, in_flight, on_trial=on_trial)
@@ -96,6 +98,46 @@ def test_steps_end_and_go_back_when_a_start_fails_otherwise() -> None:
 
 def test_vllm_is_given_less_of_what_was_asked_for() -> None:
     assert spared_memory({"gpu_memory_utilization": "0.5"}, 0) == ()
-    assert spared_memory({}, 1) == ("--gpu-memory-utilization=0.87", "--max-num-seqs=192")
+    assert spared_memory({}, 1) == (
+        "--gpu-memory-utilization=0.87",
+        "--max-num-seqs=192",
+        "--max-num-batched-tokens=1024",
+    )
     given = {"gpu-memory-utilization": "0.5", "max_num_seqs": "16"}
-    assert spared_memory(given, 2) == ("--gpu-memory-utilization=0.45", "--max-num-seqs=9")
+    assert spared_memory(given, 2) == (
+        "--gpu-memory-utilization=0.45",
+        "--max-num-seqs=8",
+        "--max-num-batched-tokens=512",
+    )
+
+
+def test_only_a_length_that_was_given_goes_down_and_last() -> None:
+    given = {"max_model_len": "8192"}
+    lengths = [[w for w in spared_memory(given, n) if "len" in w] for n in range(MAX_STEPS + 1)]
+    assert lengths == [[], [], [], ["--max-model-len=6144"], ["--max-model-len=4096"]]
+    assert not any("len" in word for word in spared_memory({}, MAX_STEPS))
+
+
+def test_there_is_a_token_for_each_sequence() -> None:
+    words = spared_memory({"max_num_seqs": "1024", "max_num_batched_tokens": "1024"}, 4)
+    assert "--max-num-seqs=256" in words
+    assert "--max-num-batched-tokens=256" in words
+
+
+def test_each_step_takes_no_less_than_the_one_before() -> None:
+    for name in MemoryStep.__struct_fields__:
+        values = [getattr(step, name) for step in STEPS]
+        assert values == sorted(values, reverse=True)
+        assert values[0] == 1.0
+
+
+def test_what_was_spared_before_is_spared_from_the_start() -> None:
+    engine = SparedEngine()
+    spared = Memory(engine, 64, Spared(2, 48))  # type: ignore[arg-type]
+    assert (spared.size, engine.steps) == (48, [2])
+    assert spared.spared == Spared(2, 48)
+
+
+def test_what_is_kept_is_what_the_window_may_grow_back_to() -> None:
+    assert after_oom(64)[0].spared is None
+    assert after_oom(64, (64, False))[0].spared == Spared(1, 48)

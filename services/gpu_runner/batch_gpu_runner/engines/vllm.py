@@ -12,10 +12,12 @@ from pathlib import Path
 from batch_gpu_runner.engines.base import ENDPOINTS, EngineOptionError
 from batch_gpu_runner.engines.load_metrics import VLLM
 from batch_gpu_runner.engines.managed import ManagedEngine, Recipe
+from batch_gpu_runner.engines.memory_steps import STEPS
 from batch_gpu_runner.engines.settings import EngineSettings, ModelSpec, check_option_name
 
 DEFAULT_MAX_SEQUENCES = 256  # vLLM's own default for max_num_seqs on most GPUs
 DEFAULT_SHARE = 0.92  # and for gpu_memory_utilization
+DEFAULT_TOKENS = 2048  # and the smallest one for max_num_batched_tokens
 _PROBE_TIMEOUT_S = 60.0
 # Where it listens, for whom and under which names is ours to say.
 _OURS = frozenset({"host", "port", "uds", "model", "served-model-name", "api-key", "root-path"})
@@ -113,14 +115,28 @@ def spared_memory(options: dict[str, str], steps: int) -> tuple[str, ...]:
     """Later arguments win, so these go behind those of the options. None for 0 steps."""
     if not steps:
         return ()
-    share = _share(options) * 0.95**steps
-    sequences = max(1, int(_max_sequences(options) * 0.75**steps))
-    return (f"--gpu-memory-utilization={share:.2f}", f"--max-num-seqs={sequences}")
+    step = STEPS[steps]
+    sequences = max(1, int(_max_sequences(options) * step.sequences))
+    tokens = int(_number(options, "max-num-batched-tokens", DEFAULT_TOKENS) * step.batched_tokens)
+    spared = [
+        f"--gpu-memory-utilization={_share(options) * step.share:.2f}",
+        f"--max-num-seqs={sequences}",
+        # vLLM refuses to start with less than one token for each sequence.
+        f"--max-num-batched-tokens={max(sequences, tokens)}",
+    ]
+    length = _number(options, "max-model-len", 0)
+    if length and step.length < 1:
+        spared.append(f"--max-model-len={max(1, int(length * step.length))}")
+    return tuple(spared)
 
 
 def _max_sequences(options: dict[str, str]) -> int:
-    given = _option(options, "max-num-seqs")
-    return int(given) if given.isdecimal() else DEFAULT_MAX_SEQUENCES
+    return _number(options, "max-num-seqs", DEFAULT_MAX_SEQUENCES)
+
+
+def _number(options: dict[str, str], name: str, default: int) -> int:
+    given = _option(options, name)
+    return int(given) if given.isdecimal() else default
 
 
 def _share(options: dict[str, str]) -> float:

@@ -15,7 +15,7 @@ import uvloop
 from batch_gpu_runner.engines.base import EngineOptionError
 from batch_gpu_runner.engines.settings import parse_options
 from batch_gpu_runner.engines.sim.fault_file import FaultFile
-from batch_gpu_runner.engines.sim.options import SimOptions, parse_sim_options
+from batch_gpu_runner.engines.sim.options import SimOptions, parse_sim_options, spared
 from batch_gpu_runner.engines.sim.server import serve_sim
 
 
@@ -25,7 +25,9 @@ def main() -> int:
     """
     arguments = _arguments()
     try:
-        options = parse_sim_options(parse_options(tuple(arguments.options)))
+        options = spared(
+            parse_sim_options(parse_options(tuple(arguments.options))), arguments.spared
+        )
     except EngineOptionError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -47,6 +49,9 @@ def _arguments() -> argparse.Namespace:
     where.add_argument("--port", type=int, help="listen on this TCP port; 0 for any")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--model", dest="models", action="append", required=True, metavar="NAME")
+    parser.add_argument(
+        "--spared", type=int, default=0, metavar="STEPS", help="memory settings are down by so much"
+    )
     parser.add_argument("-o", dest="options", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 

@@ -35,6 +35,7 @@ def sim_engine(settings: EngineSettings) -> ManagedEngine:
         window=DEFAULT_WINDOW,
         load_names=VLLM,
         advice=_ADVICE,
+        spared=lambda steps: (f"--spared={steps}",) if steps else (),
     )
     return ManagedEngine(recipe, settings)
 

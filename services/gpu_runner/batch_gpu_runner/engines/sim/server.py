@@ -47,6 +47,9 @@ class SimServer:
         self._fault_file = FaultFile(options.fault_file) if options.fault_file else None
         self._log = RequestLog(options.request_log) if options.request_log else None
         self._max_tokens = options.oom_above_tokens or _CACHE_TOKENS
+        self._max_running = options.max_num_seqs
+        # Waiting for others to end, in the order in which they came.
+        self._waiting: dict[_Work, None] = {}
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
         self._tokens_in_flight = 0
@@ -94,7 +97,18 @@ class SimServer:
         if ordered is not None:
             self._obey(work, ordered)
             return
-        fault = self._faults.strike(asked.prompts, digest, self._tokens_in_flight + answer.tokens)
+        if self._max_running is not None and self._in_flight >= self._max_running:
+            self._wait(work)
+        else:
+            self._take_up(work)
+
+    def _wait(self, work: _Work) -> None:
+        self._waiting[work] = None
+        work.connection.on_lost = partial(self._waiting.pop, work, None)
+
+    def _take_up(self, work: _Work) -> None:
+        in_flight = self._tokens_in_flight + work.tokens
+        fault = self._faults.strike(work.asked.prompts, work.digest, in_flight)
         if fault is not None:
             self._fail(work, fault)
         elif self._is_instant:
@@ -155,6 +169,11 @@ class SimServer:
         self._tokens_in_flight -= work.tokens
         if timer is not None:
             timer.cancel()
+        while self._waiting and self._in_flight < (self._max_running or MAX_RUNNING):
+            following = next(iter(self._waiting))
+            del self._waiting[following]
+            following.connection.on_lost = None
+            self._take_up(following)
 
     def _serve(self, work: _Work) -> None:
         self._note(work, work.status)
@@ -173,10 +192,10 @@ class SimServer:
         return msgspec.json.encode({"object": "list", "data": data})
 
     def _gauges(self) -> bytes:
-        running = min(self._in_flight, MAX_RUNNING)
+        running = min(self._in_flight, self._max_running or MAX_RUNNING)
         gauges = {
             "vllm:num_requests_running": running,
-            "vllm:num_requests_waiting": self._in_flight - running,
+            "vllm:num_requests_waiting": self._in_flight - running + len(self._waiting),
             "vllm:kv_cache_usage_perc": min(1.0, self._tokens_in_flight / self._max_tokens),
         }
         lines = [f"# TYPE {name} gauge\n{name} {value}\n" for name, value in gauges.items()]
