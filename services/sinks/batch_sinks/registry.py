@@ -14,6 +14,7 @@ from batch_sinks.postgres import make_postgres
 from batch_sinks.s3 import make_s3
 from batch_sinks.sink import Sink
 from batch_sinks.webhook import BatchUrlSink, Endpoints, EndpointSink, make_webhook
+from batch_sinks.webhook.signature import signing_key
 
 BUILT_IN: Final[Mapping[str, Callable[[config.Sinks], Sink]]] = {
     "label_studio": make_label_studio,
@@ -33,11 +34,12 @@ def make_sinks(settings: config.Sinks) -> tuple[Sink, ...]:
         raise ConfigError(
             f"result_handlers.custom.{taken[0]} has the name of a built-in one: give it another"
         )
+    signing_key(settings.webhook.secret)  # whatever is enabled: it signs for batches' own URLs
     return tuple(_make(name, settings) for name in settings.enabled)
 
 
 def make_api_sinks(settings: config.Webhook, endpoints: Endpoints) -> tuple[Sink, ...]:
-    """Those that tenants ask for themselves. Raises ConfigError."""
+    """Those that tenants ask for themselves."""
     return BatchUrlSink(settings), EndpointSink(settings, endpoints)
 
 

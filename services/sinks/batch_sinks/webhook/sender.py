@@ -13,6 +13,7 @@ from batch_sinks.metrics import WEBHOOK_POSTS
 from batch_sinks.sink import DeliveryError, Item
 from batch_sinks.webhook.address import PrivateAddressError, open_public_socket
 from batch_sinks.webhook.body import encode_body
+from batch_sinks.webhook.resolver import OwnThreadsResolver
 from batch_sinks.webhook.signature import sign, webhook_id
 
 _USER_AGENT: Final = f"vllm-batch-server/{importlib.metadata.version('vllm-batch-server')}"
@@ -43,7 +44,7 @@ class Sender:
                 limit=0,
                 force_close=True,
                 use_dns_cache=False,
-                resolver=resolver,
+                resolver=resolver or OwnThreadsResolver(),
                 socket_factory=None if settings.allow_private else open_public_socket,
             ),
             timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
