@@ -31,6 +31,7 @@ from batch_common.topology import ensure_topology
 log = get_log(__name__)
 
 _REQUEST_S: Final = 5.0
+_CLOSE_S: Final = 3.0
 # Tries at each server before the first connect gives up; they are a second apart.
 _FIRST_ATTEMPTS: Final = 1
 # A machine that is gone breaks no connection; after so many unanswered pings it is given up.
@@ -196,8 +197,9 @@ class Bus:
         # A connection that is broken already raises plain OSErrors here.
         with contextlib.suppress(nats.errors.Error, OSError):
             await self.client.flush(timeout=2)
+        # It waits for the server to take what is left to send, and a hanging one never does.
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self.client.close()
+            await asyncio.wait_for(self.client.close(), _CLOSE_S)
 
 
 def _finished(running: set[asyncio.Task[None]], task: asyncio.Task[None], subject: str) -> None:

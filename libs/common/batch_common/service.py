@@ -11,6 +11,7 @@ import uvloop
 
 from batch_common.config import Config
 from batch_common.errors import BatchServerError, ConfigError
+from batch_common.leaving import leave_in_time, leave_s
 from batch_common.logs import get_log, set_up_logs
 from batch_common.metrics_server import serve_metrics
 from batch_common.process_metrics import show_build, watch_loop
@@ -32,8 +33,8 @@ Run = Callable[[Config, asyncio.Event], Awaitable[None]]
 def run_service(name: str, config: Config, run: Run) -> int:
     """Runs until SIGINT or SIGTERM and returns the exit code.
 
-    `run` gets an event that the first signal sets; it drains and returns. A second signal
-    ends the process at once.
+    `run` gets an event that the first signal sets; it drains and returns, or is ended in the end.
+    A second signal ends the process at once.
     """
     set_up_logs(config.log, name)
     show_build(name)
@@ -42,7 +43,7 @@ def run_service(name: str, config: Config, run: Run) -> int:
             serve_metrics(config.metrics),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_supervise(config, run))
+            runner.run(_supervise(config, run, leave_s(name, config)))
     except ConfigError as error:
         return _say(error, EXIT_CONFIG)
     except BatchServerError as error:
@@ -55,7 +56,7 @@ def _say(error: Exception, code: int) -> int:
     return code
 
 
-async def _supervise(config: Config, run: Run) -> None:
+async def _supervise(config: Config, run: Run, limit_s: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -63,6 +64,7 @@ async def _supervise(config: Config, run: Run) -> None:
     watches = {
         asyncio.create_task(_watch_parent(stop), name="watch_parent"),
         asyncio.create_task(watch_loop(), name="watch_loop"),
+        asyncio.create_task(leave_in_time(stop, limit_s, EXIT_FAILED), name="leave_in_time"),
     }
     try:
         await run(config, stop)

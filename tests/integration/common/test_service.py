@@ -15,7 +15,8 @@ from batch_common.service import PARENT_VARIABLE
 from support.ports import free_port
 
 START = """
-import asyncio, sys
+import asyncio, sys, threading
+from batch_common import leaving
 from batch_common.config import Config, Log, Metrics
 from batch_common.errors import ConfigError, StartError
 from batch_common.logs import get_log
@@ -32,6 +33,11 @@ async def drain(config, stop):
 async def hang(config, stop):
     print("up", flush=True)
     await asyncio.Event().wait()
+
+async def hang_in_a_thread(config, stop):
+    print("up", flush=True)
+    await stop.wait()
+    await asyncio.to_thread(threading.Event().wait)
 
 async def misconfigured(config, stop):
     raise ConfigError("x.y is wrong: set it right")
@@ -51,6 +57,8 @@ async def talk(config, stop):
     log.debug("hidden")
     log.info("shown", answer=42)
 
+if sys.argv[1] == "hang_in_a_thread":
+    leaving._DRAIN_S, leaving._MARGIN_S = 0.3, 0.2
 run = globals()[sys.argv[1]]
 config = Config(metrics=Metrics(port=int(sys.argv[2])), log=Log(format=sys.argv[3]))
 sys.exit(run_service("here", config, run))
@@ -103,6 +111,18 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     assert "stopping" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 128 + signal.SIGINT
+
+
+def test_what_cannot_be_cancelled_does_not_keep_it(start: Start) -> None:
+    """A thread that waits for a lock or a dead disk; the interpreter would wait for it, too."""
+    process = start("hang_in_a_thread")
+    wait_up(process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    late = json.loads(errors.splitlines()[-1])
+    assert (late["event"], late["after_s"]) == ("leaves_late", 0.5)
+    assert any("ThreadPool" in name for name in late["threads"])
 
 
 @pytest.mark.parametrize(
