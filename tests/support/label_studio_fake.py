@@ -3,6 +3,7 @@
 The same tests that run on it run on the real one: test_label_studio_contract.py.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -22,7 +23,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Fault(msgspec.Struct, frozen=True):
     """For the next request with this method whose path ends so: instead of its answer.
 
-    status: nothing is done, this is answered; None: all is done, and the answer is lost
+    status: nothing is done, this is answered, in no JSON where it is 200; 0: there is no answer;
+        None: all is done, and the answer is lost
     """
 
     method: str
@@ -77,7 +79,7 @@ class FakeLabelStudio(LabelStudioApi):
         if fault is not None:
             self.faults.remove(fault)
             if fault.status is not None:
-                return _said(fault.status, f"told to answer {fault.status}")
+                return await _as_told(fault.status)
         elif request.path != "/api/token/refresh/" and not self._is_known(request):
             return _said(401, "Invalid token.")
         response = await handler(request)
@@ -198,6 +200,14 @@ class FakeLabelStudio(LabelStudioApi):
 
 def _meets(fault: Fault, request: web.Request) -> bool:
     return fault.method == request.method and request.path.endswith(fault.path)
+
+
+async def _as_told(status: int) -> web.Response:
+    if not status:
+        await asyncio.Event().wait()
+    if status == 200:
+        return web.Response(text="<html></html>", content_type="text/html")
+    return _said(status, "as a test has asked for")
 
 
 def _said(status: int, detail: str) -> web.Response:

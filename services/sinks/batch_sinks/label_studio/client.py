@@ -60,13 +60,11 @@ class Client:
                 "look at its load, or raise result_handlers.label_studio.timeout_s"
             ) from None
         except aiohttp.ClientConnectorError as error:
-            why = error.os_error.strerror or error
             raise DeliveryError(
-                f"{self._target.name} cannot be reached ({why}): is it running, and is its URL "
-                "right?"
+                f"{self._target.name} cannot be reached: is it running, and is its URL right? "
+                f"({error})"
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            # Their texts may hold the URL, which may hold a password.
             raise DeliveryError(
                 f"{self._target.name} broke off {method} {path} ({type(error).__name__}): it may "
                 "have been restarted; its log says more"

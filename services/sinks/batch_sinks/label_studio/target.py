@@ -22,12 +22,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """For errors: without a password that the URL may hold."""
-        return f"Label Studio at {self.url.with_user(None)}"
+        """For errors."""
+        return f"Label Studio at {self.url}"
 
     def link(self, project_id: int) -> str:
         """To the project's tasks, for a browser."""
-        return str(self.url.with_user(None) / "projects" / str(project_id) / "data")
+        return str(self.url / "projects" / str(project_id) / "data")
 
 
 def find_target(settings: config.LabelStudio, environ: Mapping[str, str]) -> Target:
@@ -54,6 +54,10 @@ def _checked(text: str) -> yarl.URL:
         url = yarl.URL()
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigError(f"{_SECTION}.url is not of the form http://host:port")
+    if url.user is not None or url.password is not None:
+        raise ConfigError(
+            f"{_SECTION}.url holds a user or a password: a request has room for the API key only"
+        )
     return url.with_query(None).with_fragment(None).with_path(url.path.rstrip("/"))
 
 
