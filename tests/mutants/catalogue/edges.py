@@ -6,6 +6,8 @@ from mutants.mutant import Mutant
 
 _GATEWAY: Final = "services/gateway/batch_gateway"
 _SINKS: Final = "services/sinks/batch_sinks"
+_ENDPOINTS: Final = "tests/integration/sinks/test_webhook_endpoints.py"
+_TARGETS: Final = "tests/integration/sinks/test_private_targets.py"
 _IDEMPOTENCY: Final = "tests/integration/gateway/test_idempotency.py"
 
 MUTANTS: Final = (
@@ -45,5 +47,31 @@ MUTANTS: Final = (
                 "::test_a_receiver_that_is_down_is_tried_until_it_is_up[sqlite]"
             ),
         ),
+    ),
+    Mutant(
+        name="one endpoint may have all attempts",
+        file=f"{_SINKS}/deliverer.py",
+        old="        at_once = min(free, self._sink.for_each)\n",
+        new="        at_once = free\n",
+        tests=(f"{_ENDPOINTS}::test_many_that_hang_at_one_endpoint_hold_up_no_other[sqlite]",),
+    ),
+    Mutant(
+        name="a webhook has another id in each attempt",
+        file=f"{_SINKS}/webhook/signature.py",
+        old='f"{place}\\n{item.event_id}"',
+        new='f"{place}\\n{item.event_id}{item.attempt}"',
+        tests=(
+            (
+                "tests/integration/sinks/test_failures.py"
+                "::test_repeats_carry_one_id_and_fresh_signatures[sqlite]"
+            ),
+        ),
+    ),
+    Mutant(
+        name="a webhook's address is not looked at",
+        file=f"{_SINKS}/webhook/sender.py",
+        old="socket_factory=None if settings.allow_private else open_public_socket,",
+        new="socket_factory=None,",
+        tests=(f"{_TARGETS}::test_a_public_name_that_points_inside_is_refused[127.0.0.1]",),
     ),
 )
