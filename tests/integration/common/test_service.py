@@ -122,7 +122,7 @@ def test_what_cannot_be_cancelled_does_not_keep_it(start: Start) -> None:
     assert process.returncode == 1
     late = json.loads(errors.splitlines()[-1])
     assert (late["event"], late["after_s"]) == ("leaves_late", 0.5)
-    assert any("ThreadPool" in name for name in late["threads"])
+    assert len(late["threads"]) == 2  # ours, and the one that hangs
 
 
 @pytest.mark.parametrize(
