@@ -271,7 +271,7 @@ async def connect(
                 disconnected_cb=on_disconnect,
                 error_cb=on_error,
                 closed_cb=on_closed,
-                **_credentials(settings),
+                **credentials(settings),
             )
     except BusUnavailableError as error:
         await client.close()
@@ -325,7 +325,8 @@ async def connect_at_start(
             )
 
 
-def _credentials(settings: Nats) -> dict[str, Any]:
+def credentials(settings: Nats) -> dict[str, Any]:
+    """As nats-py takes them. Raises ConfigError."""
     if settings.credentials and settings.user:
         raise ConfigError("set nats.credentials or nats.user, not both")
     if settings.credentials:
