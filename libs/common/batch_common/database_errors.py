@@ -24,8 +24,14 @@ from batch_common.errors import DatabaseUnavailableError
 
 # Errors of a statement, whatever state the server is in.
 _OURS: Final = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
-# Out of disk: people have to make room.
-_FULL: Final = {"SQLITE_FULL", "53100"}
+# Out of disk: people have to make room. SQLite knows ENOSPC only; a quota, a limit on the size of
+# files, or no room for the index beside its log are errors of writing to it.
+_FULL: Final = {
+    "SQLITE_FULL",
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_SHMSIZE",
+    "53100",
+}
 
 
 @contextmanager

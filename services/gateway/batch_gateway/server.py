@@ -14,6 +14,7 @@ from batch_common.config import Gateway
 from batch_common.errors import StartError
 from batch_common.logs import get_log
 from batch_common.tasks import Tasks
+from batch_gateway.http_protocol import HttpProtocol
 
 log = get_log(__name__)
 
@@ -84,7 +85,7 @@ async def serve(
     """Answers requests until `stop`; then those begun have `drain_s` to end."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

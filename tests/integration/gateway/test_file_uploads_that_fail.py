@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from batch_common.tables import files
-from support.gateway import LINE, make_file
+from support.gateway import CHAT, LINE, make_file
 from support.wait import until
 
 BOUNDARY = "XbX"
@@ -136,6 +136,22 @@ async def test_a_full_disk(served: Any) -> None:
     assert answer.headers["x-should-retry"] == "false"
     assert await leftovers(served) == []
     assert (await make_file(served.http))["status"] == "processed"
+
+
+async def test_no_space_for_the_database(served: Any) -> None:
+    """Past a limit on file sizes, as past a quota, SQLite speaks of an error in writing."""
+    log = Path(served.config.data_dir) / "batches.db-wal"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
+    batch = {"input_file_id": "f", "endpoint": CHAT, "completion_window": "24h"}
+    try:
+        answers = [await served.http.post("/v1/batches", json=batch) for _ in range(5)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert answers[-1].status_code == 507, answers[-1].text
+    assert "no space left for its database" in answers[-1].json()["error"]["message"]
+    assert {answer.status_code for answer in answers} <= {200, 507}
+    assert (await served.http.post("/v1/batches", json=batch)).status_code == 200
 
 
 async def test_a_full_disk_while_a_part_comes_in(served: Any) -> None:

@@ -44,6 +44,29 @@ async def test_every_error_has_openais_form(served: Any) -> None:
         assert int(answer.headers["openai-processing-ms"]) >= 0
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /v1/files HTTP/1.1\r\nhost: x\r\nx-note: a\x7fb\r\n\r\n",
+        b"GET /v1/files HTTP/1.1\r\nhost: x\r\nx note: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS",
+    ],
+)
+async def test_what_is_no_http_is_told_so_in_openais_form(served: Any, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.config.gateway.port)
+    writer.write(sent)
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    first, *lines = head.decode().splitlines()
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert first == "HTTP/1.1 400 Bad Request"
+    assert headers["x-request-id"].startswith("req_")
+    assert int(headers["content-length"]) == len(body)
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"].startswith("The request is not valid HTTP/1.1")
+
+
 async def test_a_json_body_beyond_reason(served: Any) -> None:
     answer = await served.http.post("/v1/batches", content=b"{" + b" " * (3 << 20))
     assert answer.status_code == 400
