@@ -1,4 +1,4 @@
-"""A model's answers for people to check: classifies reviews, and says where in Label Studio they are.
+"""A model's answers for people to check in Label Studio: classifies reviews, says where they are.
 
     result_handlers:
       enabled: [label_studio]

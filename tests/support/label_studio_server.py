@@ -17,7 +17,7 @@ _USER = "reviewer@example.com"
 
 
 class LabelStudioServer(LabelStudioApi):
-    """On loopback, on SQLite in `folder`; may be stopped and started again on the same port."""
+    """On loopback, on SQLite in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -30,8 +30,8 @@ class LabelStudioServer(LabelStudioApi):
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
 
-    async def start(self, within_s: float = 180) -> None:
-        """Returns once it answers; the first time it makes its tables."""
+    async def start(self, within_s: float = 300) -> None:
+        """Returns once it answers; it makes its tables first."""
         program = find_label_studio()
         assert program is not None, "run python tests/support/label_studio_environment.py"
         command = [str(program), "start", "--no-browser", "--port", str(self._port)]
@@ -41,7 +41,11 @@ class LabelStudioServer(LabelStudioApi):
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment(), start_new_session=True
             )
-        await until(self._answers, within_s=within_s, what=f"Label Studio ({self._folder}/log)")
+        try:
+            await until(self._answers, within_s=within_s, what=f"Label Studio ({self._folder}/log)")
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         if self._process is not None:
@@ -67,4 +71,5 @@ class LabelStudioServer(LabelStudioApi):
             async with aiohttp.ClientSession() as client, client.get(f"{self.url}/health") as said:
                 return said.status == 200
         except aiohttp.ClientError:
+            await asyncio.sleep(0.5)  # its start takes all of the processor
             return False
