@@ -15,6 +15,7 @@ import pytest
 from chaos.postgres_server import PostgresServer
 from support import standalone as standing
 from support.command_line import vllm_batch
+from support.receiver import Receiver
 from support.requests import chat_line, jsonl
 from support.s3_server import S3Server
 from support.wait import until
@@ -126,9 +127,19 @@ def test_the_subscriber_in_node(
             node.terminate()
 
 
-async def test_webhooks_to_an_endpoint_made_over_the_api(tmp_path: Path) -> None:
-    with serving(tmp_path, settings_of("with_webhooks.py")) as system:
-        sample, event, *results = run_example("with_webhooks.py", system)
+async def test_webhooks_to_an_endpoint_made_over_the_api(tmp_path: Path, requests: Path) -> None:
+    """And, beside the example, one to a URL that a batch names."""
+    receiver = Receiver()
+    await receiver.start()
+    try:
+        with serving(tmp_path, settings_of("with_webhooks.py")) as system:
+            sample, event, *results = run_example("with_webhooks.py", system)
+            named = ("--metadata", f"webhook_url={receiver.url}")
+            batch_id = vllm_batch("submit", str(requests), *named, url=system.url).stdout.strip()
+            await until(lambda: bool(receiver.posts), what="the webhook")
+    finally:
+        await receiver.stop()
+    assert batch_id in receiver.posts[0].body.decode()
     assert sample == "a sample: batch.completed"
     assert event.startswith("batch.completed: batch_")
     names = [result.partition(": ")[0] for result in results]
