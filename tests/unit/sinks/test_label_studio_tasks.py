@@ -120,6 +120,7 @@ PARTS = [
         ([{"role": "assistant", "content": None}], []),
         (["a", "b"], [("user", "a"), ("user", "b")]),
         ([[1, 2]], [("user", "[1, 2]")]),
+        ([{"role": "assistant", "content": None, "tool_calls": 5}], [("assistant", "5")]),
     ],
 )
 def test_messages_of_every_form_are_a_dialogue(said: Any, shown: list[tuple[str, str]]) -> None:

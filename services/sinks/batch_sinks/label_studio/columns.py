@@ -64,8 +64,8 @@ def as_text(value: Any) -> str:
 
 def _message(item: Any) -> dict[str, str]:
     if isinstance(item, dict) and "content" in item:
-        called = [as_text(call) for call in item.get("tool_calls") or ()]
-        content = "\n".join(text for text in (as_text(item["content"]), *called) if text)
+        said = (as_text(item["content"]), as_text(item.get("tool_calls")))
+        content = "\n".join(text for text in said if text)
         return {"role": str(item.get("role", "user")), "content": content}
     return {"role": "user", "content": as_text(item)}
 

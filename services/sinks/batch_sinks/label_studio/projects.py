@@ -8,7 +8,7 @@ import msgspec
 
 from batch_common.task_schema import TaskSchema
 from batch_sinks.label_studio.client import Client
-from batch_sinks.label_studio.interface import CONTROLS, make_interface, options_of
+from batch_sinks.label_studio.interface import CONTROLS, make_interface, options_of, writable
 from batch_sinks.label_studio.refusal import MissingError
 from batch_sinks.sink import DeliveryError
 
@@ -113,7 +113,7 @@ def make_title(schema: TaskSchema, tenant: str) -> str:
     """The same for the same tenant, schema and interface; others have other titles."""
     identity = "\0".join((tenant, schema.name, make_interface(schema)))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    words = " ".join((schema.title or schema.name).split())
+    words = " ".join(writable(schema.title or schema.name).split())
     if tenant != "default":
         words = f"{words}, {tenant}"
     return f"{words[: _TITLE_CHARS - len(digest) - 3].rstrip()} [{digest}]"
