@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
@@ -72,18 +73,64 @@ async def migrate(database: Database) -> None:
         ) from error
 
 
+def schema_of(connection: Connection) -> str | None:
+    """The revision that a database is at; None: no release of ours has used it."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade_to(connection: Connection, revision: str) -> None:
+    """Brings a database up to `revision`, in the transaction at hand. Raises SchemaTooNewError."""
+    settings = _settings(connection)
+    _check_known(ScriptDirectory.from_config(settings), revision)
+    command.upgrade(settings, revision)
+
+
+class Standing(Enum):
+    """NONE: no tables yet. OLDER: the next `migrate` brings it here. NEWER: of another release."""
+
+    NONE = auto()
+    OLDER = auto()
+    CURRENT = auto()
+    NEWER = auto()
+
+
+def standing_of(connection: Connection) -> Standing:
+    """How the database's schema stands to this release's. Changes nothing."""
+    script = ScriptDirectory.from_config(_settings(connection))
+    current = schema_of(connection)
+    if current is None:
+        return Standing.NONE
+    if current == script.get_current_head():
+        return Standing.CURRENT
+    return Standing.OLDER if _is_known(script, current) else Standing.NEWER
+
+
 def _upgrade(connection: Connection) -> None:
+    settings = _settings(connection)
+    script = ScriptDirectory.from_config(settings)
+    current = schema_of(connection)
+    if current == script.get_current_head():
+        return
+    if current is not None:
+        _check_known(script, current)
+    command.upgrade(settings, "head")
+    log.info("database_migrated", schema=script.get_current_head())
+
+
+def _settings(connection: Connection) -> AlembicConfig:
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     settings.attributes["connection"] = connection
-    script = ScriptDirectory.from_config(settings)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current == script.get_current_head():
-        return
-    if current is not None and current not in {r.revision for r in script.walk_revisions()}:
+    return settings
+
+
+def _is_known(script: ScriptDirectory, revision: str) -> bool:
+    return revision in {known.revision for known in script.walk_revisions()}
+
+
+def _check_known(script: ScriptDirectory, revision: str) -> None:
+    if not _is_known(script, revision):
         raise SchemaTooNewError(
-            f"the database is at schema {current!r}, which this release does not know: a newer "
+            f"the database is at schema {revision!r}, which this release does not know: a newer "
             "release has written it. Install that release, or use another data directory"
         )
-    command.upgrade(settings, "head")
-    log.info("database_migrated", schema=script.get_current_head())

@@ -1,0 +1,74 @@
+"""What is examined: an installation of `up`, or services that a configuration describes."""
+
+import fcntl
+from pathlib import Path
+
+import msgspec
+
+from batch_cli.standalone.folder import DataFolder
+from batch_common.config import Config
+from batch_common.config_file import data_dir, load_config
+from batch_common.errors import ConfigError
+from batch_gpu_runner.engines.auto import choose_engine, look_at_machine
+from batch_gpu_runner.engines.base import EngineOptionError
+from batch_gpu_runner.engines.settings import EngineSettings, engine_settings
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """standalone: NATS comes with `up`; else it is a server that has to be there
+    running: `up` runs here now, and `config` is what its services were given
+    engine: decided where the configuration says `auto`; None: none fits this machine
+    why_no_engine: what to do about that
+    """
+
+    config: Config
+    folder: DataFolder
+    standalone: bool
+    running: bool
+    engine: str | None
+    why_no_engine: str = ""
+
+    @property
+    def engine_settings(self) -> EngineSettings:
+        return engine_settings(self.config.runner, self.folder.root / "engines")
+
+
+def find_place(config: Config, *, standalone: bool) -> Place:
+    """Raises ConfigError. Blocks for some 100 ms when the engine is to be chosen."""
+    folder = DataFolder(data_dir(config))
+    running = standalone and _is_running(folder)
+    if running:
+        config = load_config(folder.config, environ={})
+    engine, why = _engine(config, folder)
+    return Place(
+        config=config,
+        folder=folder,
+        standalone=standalone,
+        running=running,
+        engine=engine,
+        why_no_engine=why,
+    )
+
+
+def _engine(config: Config, folder: DataFolder) -> tuple[str | None, str]:
+    if config.runner.engine != "auto":
+        return config.runner.engine, ""
+    settings = engine_settings(config.runner, folder.root / "engines")
+    try:
+        return choose_engine(look_at_machine(settings.interpreter()), settings.models), ""
+    except (EngineOptionError, ConfigError) as error:
+        return None, str(error)
+
+
+def _is_running(folder: DataFolder) -> bool:
+    lock: Path = folder.run / "launcher.lock"
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return folder.config.exists()
+    except OSError:
+        return False
+    return False
