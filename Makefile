@@ -51,16 +51,20 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/configuration_page.py --check
+	$(BIN)/python scripts/metrics_page.py --check
+	PYTHONPATH=scripts $(BIN)/python -m monitoring_files --check
 
 ## make format    ruff's formatter and its fixes
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## make generated schemas/events and docs/CONFIGURATION.md from the code
+## make generated schemas/events, docs/CONFIGURATION.md, docs/METRICS.md and monitoring/ from the code
 generated: $(INSTALLED)
 	$(BIN)/python -m batch_common.event_schemas schemas/events
 	$(BIN)/python scripts/configuration_page.py
+	$(BIN)/python scripts/metrics_page.py
+	PYTHONPATH=scripts $(BIN)/python -m monitoring_files
 
 clean:
 	rm -rf .venv .venv-vllm .venv-label-studio .cache .demo .bench dist build

@@ -13,7 +13,13 @@ from batch_cli.main import build_parser
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("README.md", "CONTRIBUTING.md", "docs/*.md", "services/*/README.md")
+    for pattern in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/*.md",
+        "services/*/README.md",
+        "monitoring/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 

@@ -6,6 +6,7 @@ label may be is known beforehand: each combination of labels is a time series th
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Final, Literal
 
 import msgspec
@@ -87,6 +88,15 @@ class Metrics:
         _declared[name] = About(
             name=name, kind=kind, what=what, rise=rise, labels=labels, shown_by=self._shown_by
         )
+
+
+def begin_at_0(counter: Counter, *labels: Sequence[str]) -> None:
+    """Every combination of these values, one sequence for each label.
+
+    A counter that appears with its first event shows no increase to Prometheus.
+    """
+    for values in product(*labels):
+        counter.labels(*values)
 
 
 def show(gauge: Gauge, values: Mapping[str, float], *, forget: bool = False) -> None:

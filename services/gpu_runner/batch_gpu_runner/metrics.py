@@ -1,8 +1,10 @@
 """What Prometheus sees of a runner. Counted per flush, not per request."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from batch_common.metrics import BY_MODEL, Metrics
+from batch_common.metrics import BY_MODEL, Metrics, begin_at_0
+from batch_gpu_runner.death import Cause
 
 _RUNNER: Final = Metrics("runner")
 
@@ -130,3 +132,15 @@ CHUNKS_HELD: Final = _RUNNER.gauge(
     "Chunks in this runner's hands.",
     rise="0 with work released for its models: the runner does not take it.",
 )
+
+
+def begin(models: Sequence[str]) -> None:
+    """What is to be seen of a runner of these models before anything happens."""
+    causes = [cause.value for cause in Cause]
+    begin_at_0(REQUESTS, models, ("completed", "failed"))
+    begin_at_0(TOKENS, models, ("input", "cached", "output", "reasoning"))
+    begin_at_0(REDONE, models, ("engine_died", "redelivered"))
+    begin_at_0(CONVICTED, models, causes)
+    begin_at_0(ENGINE_DEATHS, causes)
+    for counter in (RETRIES, RESUMED, REDELIVERIES):
+        begin_at_0(counter, models)

@@ -55,6 +55,7 @@ class GpuRunner:
         async with Tasks(stop) as tasks:
             self._announcing = tasks.spawn("presence", self._presence.run())
             tasks.spawn("gpus", self._gear.gpus.run(self._judged))
+            metrics.begin(self._engine.models)
             try:
                 memory = await self._memory()
                 if await self._life.start(stop):

@@ -42,7 +42,7 @@ from batch_scheduler.fleet import Fleet
 from batch_scheduler.lease import Lease
 from batch_scheduler.margin import hide_fleet, show_fleet
 from batch_scheduler.measure import EVERY_S, Measure
-from batch_scheduler.metrics import LEASE
+from batch_scheduler.metrics import LEASE, begin
 from batch_scheduler.plans import PlanWatch
 from batch_scheduler.rates import Rates
 from batch_scheduler.reach import Reach
@@ -109,6 +109,7 @@ def _context(config: Config, folder: Path, database: Database, bus: Bus) -> Cont
 
 async def _serve(context: Context, stop: asyncio.Event) -> None:
     settings = context.config.scheduler
+    begin()
     claims = Claims(context.database, settings.claim_ttl_s, context.wakes)
     relay = Relay(context.database, context.bus)
     holder = f"{socket.gethostname()}:{os.getpid()}:{new_id('')}"

@@ -62,10 +62,12 @@ class Measure:
         async with self._database.read() as conn:
             waiting = (await conn.execute(pending.group_by(spans.c.model))).all()
             running = (await conn.execute(released.group_by(chunks.c.model))).all()
-        show(metrics.PENDING_REQUESTS, {row[0]: float(row[1]) for row in waiting})
-        show(metrics.PENDING_TOKENS, {row[0]: float(row[2]) for row in waiting})
-        show(metrics.RELEASED_CHUNKS, {row[0]: float(row[1]) for row in running})
-        show(metrics.RELEASED_REQUESTS, {row[0]: float(row[2]) for row in running})
+        # Both kinds of every model that has either: sums of them would miss the others.
+        none = dict.fromkeys((row[0] for row in (*waiting, *running)), 0.0)
+        show(metrics.PENDING_REQUESTS, none | {row[0]: float(row[1]) for row in waiting})
+        show(metrics.PENDING_TOKENS, none | {row[0]: float(row[2]) for row in waiting})
+        show(metrics.RELEASED_CHUNKS, none | {row[0]: float(row[1]) for row in running})
+        show(metrics.RELEASED_REQUESTS, none | {row[0]: float(row[2]) for row in running})
 
     async def _outbox(self) -> None:
         statement = select(func.count(), func.min(outbox.c.created_at)).where(

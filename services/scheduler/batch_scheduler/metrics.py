@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from batch_common.metrics import BY_MODEL, Metrics
+from batch_common.metrics import BY_MODEL, Metrics, begin_at_0
 
 _SCHEDULER: Final = Metrics("scheduler")
 # With the lease: exactly one process shows them.
@@ -174,3 +174,10 @@ LEASE: Final = _SCHEDULER.gauge(
     rise="The sum over all schedulers is 1. 0 for longer than 15 s: nothing is validated, released "
     "or finished.",
 )
+
+
+def begin() -> None:
+    """What is to be seen of a scheduler before anything happens."""
+    begin_at_0(MOVES, ("in_progress", "finalizing", "completed", "failed", "expired", "cancelled"))
+    begin_at_0(REPAIRS, ("committed", "offered"))
+    begin_at_0(CLAIMS, ("go", "busy", "stop"))

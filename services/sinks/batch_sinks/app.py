@@ -15,6 +15,7 @@ from batch_common.logs import get_log
 from batch_common.migrate import migrate_at_start
 from batch_common.relay import Relay
 from batch_common.tasks import Tasks
+from batch_sinks import metrics
 from batch_sinks.deliverer import Deliverer
 from batch_sinks.ended import EndedBatches
 from batch_sinks.registry import make_api_sinks, make_sinks
@@ -54,6 +55,7 @@ async def _serve(
     retry_for_s: float,
     stop: asyncio.Event,
 ) -> None:
+    metrics.begin([sink.name for sink in sinks])
     log.info("sinks_started", sinks=[sink.name for sink in sinks])
     async with Tasks(stop) as tasks:
         running = {tasks.spawn("relay", Relay(database, bus).run(stop))}

@@ -1,8 +1,9 @@
 """What Prometheus sees of deliveries. How many are pending the scheduler shows."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from batch_common.metrics import Metrics
+from batch_common.metrics import Metrics, begin_at_0
 
 _SINKS: Final = Metrics("sinks")
 _SINK: Final = {"sink": "the result handler's name"}
@@ -45,3 +46,8 @@ ANSWERS: Final = _SINKS.counter(
     "or the engine does not guide it.",
     labels={"schema": "the task schema's name", "outcome": "`valid` or `invalid`"},
 )
+
+
+def begin(sinks: Sequence[str]) -> None:
+    """What is to be seen of these before anything happens."""
+    begin_at_0(ATTEMPTS, sinks, ("delivered", "retry", "failed", "skipped"))
