@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 _PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "same")
 _THOROUGH: Final = _PROFILE == "thorough"
 _TIMES: Final = 50 if _THOROUGH else 1
+# Of a test whose examples are slow.
+TIMEOUT_S: Final = 600 * _TIMES
 
 
 def load() -> None:

@@ -31,7 +31,7 @@ from batch_scheduler.context import PASSING
 from batch_scheduler.finalise import finalise
 from batch_scheduler.reconcile import reconcile
 from batch_scheduler.sweep import sweep_batches
-from support.examples import examples
+from support.examples import TIMEOUT_S, examples
 from support.world import clock, template
 from support.world.attempts import Attempt
 from support.world.check import Checker
@@ -301,6 +301,6 @@ def _steps(scheduler: Scheduler) -> dict[str, Step]:
     }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_each_result_counts_once_in_any_order_of_events() -> None:
     run_state_machine_as_test(Orders, settings=examples(15, stateful_step_count=30))

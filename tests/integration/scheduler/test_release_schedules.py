@@ -16,7 +16,7 @@ from batch_common.formats.plan import read_index
 from batch_common.keys import plan_index, plan_input
 from batch_scheduler.close import close
 from batch_scheduler.release import Releaser
-from support.examples import examples
+from support.examples import TIMEOUT_S, examples
 from support.world import template
 from support.world.attempts import Attempt
 from support.world.world import MODELS, World
@@ -43,7 +43,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(LINES, LIMITS, TURNS, st.booleans())
 @examples(25)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_every_line_is_in_one_chunk(
     migrated: Path,
     lines: list[tuple[str, bool]],
