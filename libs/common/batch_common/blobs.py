@@ -145,9 +145,12 @@ class BlobStore:
             raise _unavailable("list", prefix, error) from error
 
     async def tidy(self) -> None:
-        """Removes the pieces that killed processes left of objects they were writing."""
+        """Removes the pieces that killed processes left of objects they were writing, and folders
+        whose objects are gone.
+        """
         if self._local is not None:
             await asyncio.to_thread(self._local.sweep)
+            await asyncio.to_thread(self._local.prune)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Absent keys are fine."""

@@ -15,6 +15,7 @@ from batch_common.keys import check_key
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ABANDONED_S: Final = 6 * 3600.0
+_TRIES: Final = 10
 
 
 class LocalPut:
@@ -71,6 +72,23 @@ class LocalPut:
                 if leftover.stat().st_mtime < time.time() - _ABANDONED_S:
                     leftover.unlink()
 
+    def prune(self) -> None:
+        """Removes folders that have been empty for six hours: each would cost an inode for ever.
+
+        Those right below `objects` stay. A put into one that goes makes it anew.
+        """
+        before = time.time() - _ABANDONED_S
+        for kept in self.objects.iterdir():
+            for folder, _, names in os.walk(kept, topdown=False):
+                if not names and Path(folder) != kept:
+                    with contextlib.suppress(OSError):  # it has folders, or another was first
+                        _remove_if_old(folder, before)
+
+
+def _remove_if_old(folder: str, before: float) -> None:
+    if Path(folder).stat().st_mtime < before:
+        Path(folder).rmdir()
+
 
 def _write_whole(path: Path, data: bytes) -> int:
     with path.open("xb", buffering=0) as file:
@@ -86,9 +104,16 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    _make_folders(path.parent)
-    temporary.replace(path)
-    _sync_folder(path.parent)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            _make_folders(path.parent)
+            temporary.replace(path)
+            break
+        except FileNotFoundError:  # a folder was pruned in between
+            if not (tries_left and temporary.exists()):
+                raise
+    with contextlib.suppress(FileNotFoundError):  # or the object deleted, and then the folder
+        _sync_folder(path.parent)
 
 
 def _make_folders(folder: Path) -> None:
@@ -96,7 +121,8 @@ def _make_folders(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # `exist_ok` looks again, and it may be gone by then
+        folder.mkdir()
     _sync_folder(folder.parent)
 
 

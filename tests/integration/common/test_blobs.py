@@ -352,6 +352,57 @@ async def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
     assert await again.get("a/x") == b"kept"
 
 
+async def test_folders_that_have_been_empty_for_long_are_pruned(tmp_path: Path) -> None:
+    store = open_blobs(Blobs(), tmp_path)
+    objects = tmp_path / "blobs" / "objects"
+    for key in ("chunks/b1/c1/att/output", "chunks/b1/c2/att/output", "chunks/b2/c1/att/output"):
+        await store.put(key, b"x")
+    await store.delete(["chunks/b1/c1/att/output", "chunks/b2/c1/att/output"])
+    for folder in objects.rglob("*"):
+        os.utime(folder, (time.time() - local_put._ABANDONED_S - 60,) * 2)
+    (objects / "chunks/b2/c1").touch()
+    for _ in range(4):  # a folder that has lost one waits anew
+        await store.tidy()
+        for folder in objects.glob("chunks/b1/**"):
+            os.utime(folder, (time.time() - local_put._ABANDONED_S - 60,) * 2)
+    left = sorted(str(path.relative_to(objects)) for path in objects.rglob("*"))
+    assert left == [
+        *("chunks", "chunks/b1", "chunks/b1/c2", "chunks/b1/c2/att", "chunks/b1/c2/att/output"),
+        *("chunks/b2", "chunks/b2/c1"),
+    ]
+    assert await store.get("chunks/b1/c2/att/output") == b"x"
+
+
+async def test_puts_into_folders_that_are_pruned_under_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between making the folder and moving the object there, and at every other moment."""
+    monkeypatch.setattr(local_put, "_ABANDONED_S", -60.0)
+    store = open_blobs(Blobs(), tmp_path)
+    monkeypatch.setattr(local_put.LocalPut, "sweep", lambda _: None)  # it would take what is new
+    stop = asyncio.Event()
+
+    async def prune() -> int:
+        rounds = 0
+        while not stop.is_set():
+            await store.tidy()
+            rounds += 1
+            await asyncio.sleep(0.01)  # a folder that is new is safe for hours in earnest
+        return rounds
+
+    async def put(writer: int) -> None:
+        for number in range(150):
+            key = f"chunks/b/{number % 3}/{writer % 2}/x{writer}"
+            await store.put(key, b"x")
+            assert await store.get(key) == b"x"
+            await store.delete([key])
+
+    pruning = asyncio.create_task(prune())
+    await asyncio.gather(*map(put, range(4)))
+    stop.set()
+    assert await pruning > 10
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_bytes(b"a file is in the way")
     with pytest.raises(BlobUnavailableError, match=str(tmp_path)):
