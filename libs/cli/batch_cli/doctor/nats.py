@@ -6,7 +6,6 @@ import urllib.request
 from typing import Final
 
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -16,17 +15,24 @@ from batch_cli.doctor.place import Place
 from batch_cli.nats_server import find_server
 from batch_common import subjects
 from batch_common.bus import credentials
+from batch_common.config import Nats
 from batch_common.errors import BatchServerError
 
 CHECK: Final = "nats"
 # Consumers with several filters and stream settings that we rely on came until 2.10.
 OLDEST: Final = (2, 10)
 _WITHIN_S: Final = 5.0
-_MONITOR_PORT: Final = 8222
+MONITOR_PORT: Final = 8222
 _MAX_PAYLOAD: Final = 1 << 20
 _SYNC_FIX: Final = (
     "jetstream { sync_interval: always } in the server's configuration: without it a crash of the "
     "machine loses what was acknowledged in the last two minutes (it is made again, later)"
+)
+
+_REFUSED: Final = fail(
+    CHECK,
+    "the server refuses our credentials",
+    "check nats.user and nats.password, or nats.credentials",
 )
 
 
@@ -71,31 +77,35 @@ def _judged(version: str, says: str) -> Finding:
 
 
 async def _connected(place: Place) -> Client | Finding:
-    settings = place.config.nats
+    client = Client()
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            await _connect(client, place.config.nats)
+        return client
+    except nats.errors.Error as error:
+        refused = "uthorization" in str(error)
+        finding = _REFUSED if refused else _silent(error)
+    except (OSError, TimeoutError, BatchServerError) as error:
+        finding = _silent(error)
+    await client.close()
+    return finding
 
+
+async def _connect(client: Client, settings: Nats) -> None:
     async def quiet(error: Exception) -> None:
         """nats-py would print every try."""
 
-    try:
-        async with asyncio.timeout(_WITHIN_S):
-            return await nats.connect(
-                [url.strip() for url in settings.url.reveal().split(",")],
-                name="doctor",
-                # Where accounts are kept apart, a user hears replies below its own name only.
-                inbox_prefix=f"_INBOX.{settings.user or 'doctor'}",
-                **credentials(settings),
-                connect_timeout=2,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                error_cb=quiet,
-            )
-    except nats.errors.Error as error:
-        if "uthorization" in str(error):
-            fix = "check nats.user and nats.password, or nats.credentials"
-            return fail(CHECK, "the server refuses our credentials", fix)
-        return _silent(error)
-    except (OSError, TimeoutError, BatchServerError) as error:
-        return _silent(error)
+    await client.connect(
+        [url.strip() for url in settings.url.reveal().split(",")],
+        name="doctor",
+        # Where accounts are kept apart, a user hears replies below its own name only.
+        inbox_prefix=f"_INBOX.{settings.user or 'doctor'}",
+        **credentials(settings),
+        connect_timeout=2,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,
+        error_cb=quiet,
+    )
 
 
 def _silent(error: Exception) -> Finding:
@@ -132,7 +142,7 @@ async def _sync(client: Client, place: Place) -> Finding:
     host = client.connected_url.hostname if client.connected_url else None
     said = await asyncio.to_thread(_monitored, host or "127.0.0.1")
     if said is None:
-        says = f"JetStream is on; whether it syncs always only port {_MONITOR_PORT} would say"
+        says = f"JetStream is on; whether it syncs always only port {MONITOR_PORT} would say"
         return warn(CHECK, says, _SYNC_FIX)
     if not said:
         return warn(CHECK, "JetStream acknowledges before it is durable", _SYNC_FIX)
@@ -149,9 +159,9 @@ class _Varz(msgspec.Struct):
     jetstream: JetStream = msgspec.field(default_factory=JetStream)
 
 
-def _monitored(host: str, port: int = _MONITOR_PORT) -> bool | None:
+def _monitored(host: str) -> bool | None:
     """Whether it syncs always; None where nobody answers."""
-    address = f"http://{host}:{port}/varz"
+    address = f"http://{host}:{MONITOR_PORT}/varz"
     try:
         with urllib.request.urlopen(address, timeout=2) as answer:
             return msgspec.json.decode(answer.read(), type=_Varz).jetstream.config.sync_always
