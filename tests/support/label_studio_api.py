@@ -41,6 +41,11 @@ class LabelStudioApi:
         chosen = {"all": False, "included": list(task_ids)}
         await self.ask("POST", path, {"selectedItems": chosen})
 
+    async def count(self, project_id: int) -> int:
+        """Of its tasks."""
+        path = f"/api/tasks/?project={project_id}&page_size=1"
+        return int((await self.ask("GET", path))["total"])
+
     async def tasks(self, project_id: int) -> list[dict[str, Any]]:
         """With their predictions."""
         path = f"/api/tasks/?project={project_id}&page_size=1000&fields=all"

@@ -27,7 +27,7 @@ def run_example(folder: Path, engine: str) -> str:
             env=dict(os.environ) | {"OPENAI_BASE_URL": system.url, "OPENAI_API_KEY": "none"},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=240,
             check=False,
         )
     assert done.returncode == 0, done.stderr

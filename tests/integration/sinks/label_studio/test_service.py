@@ -99,7 +99,8 @@ async def test_killed_in_mid_import_no_task_comes_twice(
     batch_id = await end_batch(**batch_values | {"lines": 600, "event": False})
 
     async def begun() -> bool:
-        return len(await names(label_studio, schema)) >= 40
+        project_id = await project_of(label_studio, schema)
+        return project_id is not None and await label_studio.count(project_id) >= 40
 
     process = start(path)
     try:
