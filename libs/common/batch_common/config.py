@@ -252,6 +252,8 @@ class S3(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     prefix: str = "batches/{batch_id}"
     # True: gzip.
     compress: bool = False
+    # True: beside the files a results.parquet, a row for each request; needs the extra `parquet`.
+    parquet: bool = False
     # Of a multipart upload; a file of more than 10,000 parts has larger ones.
     part_bytes: Annotated[int, Meta(ge=5 * MIB)] = 5 * MIB
     # Empty: as in boto's own configuration.

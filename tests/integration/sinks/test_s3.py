@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import boto3
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from batch_common.blobs import BlobStore
@@ -126,6 +128,35 @@ async def test_files_and_manifest_arrive_as_the_api_has_them(
     assert json.load(found[f"batches/{whole}/manifest.json"].get()["Body"])["errors"] is None
 
 
+async def test_a_parquet_file_has_a_row_for_each_request(
+    deliver: Deliver, server: S3Server, bucket: Any
+) -> None:
+    batch_id, results = await deliver(s3(server, parquet=True))
+    found = objects(bucket)
+    manifest = json.load(found[f"batches/{batch_id}/manifest.json"].get()["Body"])
+    told = manifest["parquet"]
+    assert told["key"] == f"batches/{batch_id}/results.parquet"
+    data = found[told["key"]].get()["Body"].read()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (told["bytes"], told["sha256"])
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert file.num_row_groups >= 4
+    rows = file.read().to_pylist()
+    expected = [result async for result in results]
+    assert [row["custom_id"] for row in rows] == [result["custom_id"] for result in expected]
+    assert {row["batch_id"] for row in rows} == {batch_id}
+    for row, result in zip(rows, expected, strict=True):
+        assert json.loads(row["request"]) == result["request"]["body"]
+        if result["error"]:
+            assert (row["error_code"], row["error_message"]) == ("request_timeout", "too late")
+            assert (row["status_code"], row["answer"], row["response"]) == (None, None, None)
+        else:
+            assert json.loads(row["response"]) == result["response"]["body"]
+            assert (row["status_code"], row["error_code"]) == (200, None)
+            assert row["answer"].startswith("answer ")
+    await deliver(s3(server, parquet=True))
+    assert objects(bucket)[told["key"]].get()["Body"].read() == data
+
+
 @pytest.mark.parametrize("part_bytes", [5 * MIB, 64 * MIB])
 async def test_large_files_go_in_parts(
     deliver: Deliver, server: S3Server, bucket: Any, part_bytes: int
@@ -220,7 +251,9 @@ async def test_a_bucket_that_is_not_there_and_a_store_that_is_down_are_clear_err
         await deliver(S3(bucket="b", endpoint_url=nowhere))
 
 
+# With Parquet come pyarrow's libraries.
 @pytest.mark.slow
+@pytest.mark.parametrize(("parquet", "most"), [(False, 150_000_000), (True, 300_000_000)])
 async def test_two_hundred_megabytes_in_bounded_memory(
     settings: Settings,
     end_batch: EndBatch,
@@ -230,9 +263,14 @@ async def test_two_hundred_megabytes_in_bounded_memory(
     tmp_path: Path,
     database: Database,
     blobs: BlobStore,
+    *,
+    parquet: bool,
+    most: int,
 ) -> None:
     path = tmp_path / "config.yml"
-    path.write_text(dump_config(settings(handlers={"enabled": ("s3",), "s3": s3(server)})))
+    path.write_text(
+        dump_config(settings(handlers={"enabled": ("s3",), "s3": s3(server, parquet=parquet)}))
+    )
     batch_id = await end_batch(lines=20_000, chunk_lines=1000, answer=10_000, sinks=("s3",))
     process = subprocess.Popen([sys.executable, "-c", PROCESS, path], stderr=subprocess.DEVNULL)
     try:
@@ -252,7 +290,7 @@ async def test_two_hundred_megabytes_in_bounded_memory(
         stored.update(piece)
     assert stored.hexdigest() == sha256.hexdigest()
     print(f"peak of the sinks service: {peak:.0f} MiB")
-    assert peak * MIB < 150_000_000
+    assert peak * MIB < most
 
 
 def peak_mib(pid: int) -> float:

@@ -1,7 +1,8 @@
-"""The handler: output, errors, and at last a manifest, under keys that derive from the batch."""
+"""The handler: files, and at last a manifest, under keys that derive from the batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -19,6 +20,8 @@ from batch_sinks.s3.prefix import check_template, fill_in
 from batch_sinks.s3.upload import Upload, part_size
 from batch_sinks.sink import DeliveryError
 
+# A Parquet file is at most so many times as large as the JSONL files.
+_WITH_REQUESTS: Final = 4
 _CLIENT: Final = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
 
 
@@ -37,6 +40,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     compressed: bool
     output: File | None
     errors: File | None
+    # Of the Parquet file, if one is wanted; its bytes and sha256 are as it lies there.
+    parquet: File | None
     batch: BatchMetadata
 
 
@@ -47,6 +52,11 @@ class S3Handler(ResultHandler):
         if not settings.bucket:
             raise ConfigError(
                 "the handler s3 is enabled without a bucket: set result_handlers.s3.bucket"
+            )
+        if settings.parquet and find_spec("pyarrow") is None:
+            raise ConfigError(
+                "result_handlers.s3.parquet needs the package pyarrow: "
+                "pip install 'vllm-batch-server[parquet]'"
             )
         self._settings = settings
         self._prefix = check_template(settings.prefix)
@@ -60,6 +70,9 @@ class S3Handler(ResultHandler):
                     compressed=self._settings.compress,
                     output=await self._send(client, f"{prefix}/output.jsonl", results.output),
                     errors=await self._send(client, f"{prefix}/errors.jsonl", results.errors),
+                    parquet=await self._send_parquet(
+                        client, f"{prefix}/results.parquet", batch_id, results, metadata
+                    ),
                     batch=metadata,
                 )
                 about = {"ContentType": "application/json", **self._protection()}
@@ -82,6 +95,22 @@ class S3Handler(ResultHandler):
         stream = FileStream(lines, compress=self._settings.compress)
         upload = Upload(client, self._settings.bucket, key, about)
         await upload.send(stream.pieces(), part_size(self._settings.part_bytes, lines.bytes))
+        return File(key, stream.bytes, stream.sha256)
+
+    async def _send_parquet(
+        self, client: Any, key: str, batch_id: str, results: Results, metadata: BatchMetadata
+    ) -> File | None:
+        """None where none is wanted."""
+        if not self._settings.parquet:
+            return None
+        from batch_sinks.s3.parquet import ParquetStream  # noqa: PLC0415 - an extra, of some 50 MiB
+
+        about = {"ContentType": "application/vnd.apache.parquet", **self._protection()}
+        stream = ParquetStream(batch_id, results, metadata)
+        # It is compressed, but has the requests besides.
+        most = _WITH_REQUESTS * (results.output.bytes + results.errors.bytes)
+        upload = Upload(client, self._settings.bucket, key, about)
+        await upload.send(stream.pieces(), part_size(self._settings.part_bytes, most))
         return File(key, stream.bytes, stream.sha256)
 
     def _protection(self) -> dict[str, str]:
