@@ -9,7 +9,7 @@ def alerts(times: Times) -> tuple[Alert, ...]:
 
 
 def _services(times: Times) -> tuple[Alert, ...]:
-    recent = times.span(300)
+    recent = times.look(300)
     return (
         Alert(
             name="VllmBatchServiceDown",
@@ -47,7 +47,7 @@ def _services(times: Times) -> tuple[Alert, ...]:
             name="VllmBatchWorkFailing",
             severity="warning",
             expr="sum by (job, instance, work)"
-            f" (increase(vllm_batch_work_failures_total[{recent}])) > 5",
+            f" (increase(vllm_batch_work_failures_total[{times.look(900)}])) > 3",
             for_s=300,
             summary="{{ $labels.work }} keeps failing in {{ $labels.job }}",
             description="What it needs is away: the log's `work_failed` of {{ $labels.instance }} "
@@ -98,7 +98,7 @@ def _work(times: Times) -> tuple[Alert, ...]:
             severity="critical",
             expr=f"vllm_batch:backlog_requests > 0 and on (model) ({runners}) and on (model)"
             " (sum by (model) "
-            f"(increase(vllm_batch_runner_requests_total[{times.span(900)}])) == 0)",
+            f"(increase(vllm_batch_runner_requests_total[{times.look(600)}])) == 0)",
             for_s=300,
             summary="{{ $labels.model }} has runners and work, and no result comes",
             description="Engines hang, or runners do not get the chunks.",
@@ -123,7 +123,7 @@ def _work(times: Times) -> tuple[Alert, ...]:
         Alert(
             name="VllmBatchChunksRepaired",
             severity="warning",
-            expr=f"sum(increase(vllm_batch_chunk_repairs_total[{times.span(3600)}])) > 5",
+            expr=f"sum(increase(vllm_batch_chunk_repairs_total[{times.look(3600)}])) > 5",
             for_s=0,
             summary="The scheduler put {{ $value | humanize }} chunks right",
             description="NATS loses messages, or runners die at the end of chunks.",
@@ -145,7 +145,7 @@ def _runners(times: Times) -> tuple[Alert, ...]:
             name="VllmBatchEngineRestarting",
             severity="warning",
             expr="sum by (instance)"
-            f" (increase(vllm_batch_runner_engine_restarts_total[{times.span(1800)}])) > 3",
+            f" (increase(vllm_batch_runner_engine_restarts_total[{times.look(1800)}])) > 3",
             for_s=0,
             summary="The engine of {{ $labels.instance }} dies again and again",
             description="Each time what is in flight is computed again.",
@@ -154,7 +154,7 @@ def _runners(times: Times) -> tuple[Alert, ...]:
             name="VllmBatchRequestKillsEngine",
             severity="warning",
             expr="sum by (model, code)"
-            f" (increase(vllm_batch_runner_requests_convicted_total[{times.span(3600)}])) > 0",
+            f" (increase(vllm_batch_runner_requests_convicted_total[{times.look(3600)}])) > 0",
             for_s=0,
             summary="The engine ends whenever it runs certain requests for {{ $labels.model }}",
             description="They were given up with the code {{ $labels.code }}; all others go on.",
@@ -163,7 +163,7 @@ def _runners(times: Times) -> tuple[Alert, ...]:
             name="VllmBatchResultsNotSaved",
             severity="critical",
             expr="sum by (instance)"
-            f" (increase(vllm_batch_runner_flush_failures_total[{times.span(300)}])) > 3",
+            f" (increase(vllm_batch_runner_flush_failures_total[{times.look(300)}])) > 3",
             for_s=0,
             summary="{{ $labels.instance }} cannot save results",
             description="The blob store is away or full; results wait in the runner's memory.",
@@ -208,7 +208,7 @@ def _sinks(times: Times) -> tuple[Alert, ...]:
             name="VllmBatchDeliveriesGivenUp",
             severity="warning",
             expr="sum by (sink) (increase("
-            f'vllm_batch_sinks_deliveries_total{{outcome="failed"}}[{times.span(3600)}])) > 0',
+            f'vllm_batch_sinks_deliveries_total{{outcome="failed"}}[{times.look(3600)}])) > 0',
             for_s=0,
             summary="Deliveries to {{ $labels.sink }} were given up",
             description="`vllm-batch sinks redrive` tries them again.",

@@ -37,7 +37,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def records(times: Times) -> tuple[Record, ...]:
-    recent, longer = times.span(300), times.span(900)
+    recent, longer = times.look(300), times.look(900)
     return (
         Record(
             "vllm_batch:backlog_requests",
@@ -81,7 +81,7 @@ def alert_rules(alerts: Sequence[Alert], times: Times) -> dict[str, Any]:
 
 
 def _rule(alert: Alert, times: Times) -> dict[str, Any]:
-    waits = {"for": times.span(alert.for_s)} if alert.for_s else {}
+    waits = {"for": times.wait(alert.for_s)} if alert.for_s else {}
     return {
         "alert": alert.name,
         "expr": alert.expr,

@@ -92,6 +92,7 @@ async def repeat(
     is set or after `every_s`. Exceptions in `catch` are logged and tried again, with pauses
     that grow to 10 s; any other ends the task.
     """
+    failures = WORK_FAILURES.labels(name)
     pause_s = every_s
     while not stop.is_set():
         wake.clear()
@@ -99,7 +100,7 @@ async def repeat(
             more = await work()
             pause_s = every_s
         except catch as error:
-            WORK_FAILURES.labels(name).inc()
+            failures.inc()
             log.warning("work_failed", work=name, error=str(error), kind=type(error).__name__)
             pause_s = min(max(pause_s, 0.1) * 2, 10.0)
             await wait_any(stop, timeout_s=pause_s)

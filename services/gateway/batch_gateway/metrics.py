@@ -32,3 +32,5 @@ OPEN_STREAMS: Final = _GATEWAY.gauge(
     rise="More clients follow or download, or some read slowly.",
     labels={"kind": "`download` or `events`"},
 )
+for _kind in ("download", "events"):  # there before the first of them
+    OPEN_STREAMS.labels(_kind)

@@ -112,7 +112,8 @@ def test_every_metric_is_charted_or_alerted_on() -> None:
 
 
 def test_times_are_written_as_promql_reads_them() -> None:
-    assert [TIMES.span(s) for s in (60, 90, 300, 3600)] == ["1m", "90s", "5m", "1h"]
-    quick = Times(quicker=60, least_s=5)
-    assert [quick.span(s) for s in (60, 900, 3600)] == ["5s", "15s", "1m"]
+    assert [TIMES.wait(s) for s in (60, 90, 300, 3600)] == ["1m", "90s", "5m", "1h"]
+    quick = Times(quicker=60, least_look_s=15)
+    assert [quick.look(s) for s in (300, 1800, 3600)] == ["15s", "30s", "1m"]
+    assert [quick.wait(s) for s in (30, 300)] == ["1s", "5s"]
     assert quick.number(90) == "1.5"
