@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from batch_gpu_runner.engines.auto import Machine, choose_engine
+from batch_gpu_runner.engines import auto
+from batch_gpu_runner.engines.auto import Machine, choose_engine, nvidia_gpus
 from batch_gpu_runner.engines.base import EngineOptionError
 from batch_gpu_runner.engines.demo_model import demo_model
+from support.fake_nvml import Card, FakeNvml
 
 EVERYTHING = Machine(gpus=1, vllm=True, llamacpp=True)
 
@@ -40,3 +42,16 @@ def test_the_demo_model_is_found_without_importing_its_package() -> None:
     assert demo.path.suffix == ".gguf"
     assert Path("/") in demo.path.parents
     assert demo.name == "SmolLM2-135M-Instruct"
+
+
+def test_gpus_are_counted_by_the_driver() -> None:
+    assert nvidia_gpus(FakeNvml(Card(), Card())) == 2
+    assert nvidia_gpus(FakeNvml(no_driver=True)) == 0
+
+
+def test_a_driver_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "HANGS_AFTER_S", 0.1)
+    library = FakeNvml()
+    library.hang()
+    assert nvidia_gpus(library) == 0
+    library.unhang()

@@ -1,14 +1,16 @@
 """Which engine this machine is made for."""
 
+import threading
 from pathlib import Path
 
 import msgspec
-import pynvml
 
 from batch_common.logs import get_log
 from batch_gpu_runner.engines.base import EngineOptionError
 from batch_gpu_runner.engines.llamacpp import has_llamacpp
 from batch_gpu_runner.engines.vllm import has_vllm
+from batch_gpu_runner.gpu.driver_call import HANGS_AFTER_S
+from batch_gpu_runner.gpu.library import Library, NvmlError, driver_library
 
 log = get_log(__name__)
 
@@ -45,16 +47,33 @@ def choose_engine(machine: Machine, models: tuple[str, ...]) -> str:
     return choice
 
 
-def nvidia_gpus() -> int:
-    """How many the driver reports; 0 without a driver."""
+def nvidia_gpus(library: Library | None = None) -> int:
+    """How many the driver reports; 0 without a driver, or with one that does not answer.
+
+    `library`: None for the driver's.
+    """
+    found: list[int] = []
+    asking = threading.Thread(
+        target=lambda: found.append(_count(library or driver_library())), name="nvml", daemon=True
+    )
+    asking.start()
+    asking.join(HANGS_AFTER_S)
+    if not found:
+        log.warning("driver_silent", within_s=HANGS_AFTER_S, taken_as="no GPU")
+    return found[0] if found else 0
+
+
+def _count(library: Library) -> int:
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        library.nvmlInit()
+    except NvmlError:
         return 0
     try:
-        return int(pynvml.nvmlDeviceGetCount())
+        return library.nvmlDeviceGetCount()
+    except NvmlError:
+        return 0
     finally:
-        pynvml.nvmlShutdown()
+        library.nvmlShutdown()
 
 
 def _is_gguf(model: str) -> bool:
