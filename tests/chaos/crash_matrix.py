@@ -35,6 +35,14 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "sinks": ("commit delivery claim", "commit delivery delivered", "ack BATCHES"),
     },
+    "with a task schema": {
+        "gateway": ("commit batch create",),
+        "scheduler": (
+            "put plan", "put plan/2", "put plan/3", "commit batch start", "commit chunk release",
+            "publish chunk.ready",
+        ),
+        "runner": ("ask chunk.claim", "put segment"),
+    },
     "without errors": {"scheduler": ("delete plan", "delete plan/2", "commit plan swept")},
     "model appears": {"scheduler": ("commit model seen",)},
     "scheduler leaves": {"scheduler": ("commit lease give back",)},

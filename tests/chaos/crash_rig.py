@@ -150,13 +150,13 @@ class Rig:
         form = {"data": {"purpose": "batch"}, "files": {"file": (name, data)}}
         return str((await self.ok("POST", "/v1/files", **form))["id"])
 
-    async def create(self, file_id: str, window: str = "24h") -> str:
+    async def create(self, file_id: str, window: str = "24h", **metadata: str) -> str:
         """A batch of this run. An answer that was lost makes two of it: both have to end."""
         body = {
             "input_file_id": file_id,
             "endpoint": CHAT,
             "completion_window": window,
-            "metadata": {"run": self.run},
+            "metadata": {"run": self.run, **metadata},
         }
         return str((await self.ok("POST", "/v1/batches", json=body))["id"])
 

@@ -33,6 +33,16 @@ async def plain(rig: Rig) -> None:
     await rig.notified()
 
 
+async def with_a_task_schema(rig: Rig) -> None:
+    """It lies beside the plan, as the batch was given it."""
+    await rig.create(await rig.upload(lines(_LINES, fails=3)), schema="classification")
+    await rig.ended(ids(_LINES), "completed")
+    await rig.notified()
+    lost = "SELECT count(*) FROM batches b LEFT JOIN task_schemas s ON s.id = b.task_schema"
+    for batch in await rig.batches():
+        assert not rig.rows(f"{lost} WHERE b.id = ? AND s.content IS NULL", batch["id"])
+
+
 async def without_errors(rig: Rig) -> None:
     """Nobody will ask for a retry: the plan goes, too."""
     await rig.create(await rig.upload(lines(_LINES)))
@@ -297,6 +307,7 @@ async def receiver_refuses(rig: Rig) -> None:
 
 STORIES: Final[dict[str, Story]] = {
     "plain": plain,
+    "with a task schema": with_a_task_schema,
     "without errors": without_errors,
     "model appears": model_appears,
     "scheduler leaves": scheduler_leaves,
