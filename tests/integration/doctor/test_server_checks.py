@@ -1,5 +1,6 @@
 """NATS, database, blob store and gateway, each in the ways in which it can be wrong."""
 
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -80,6 +81,7 @@ async def test_a_server_without_a_monitoring_port_leaves_it_open(
 ) -> None:
     found = await look_at_nats(place(tmp_path, nats=nats_process.settings))
     assert statuses(found) == ["ok", "warn"]
+    assert re.fullmatch(r"nats-server \d+\.\d+\.\d+ answers", found[0].says)
 
 
 async def test_a_server_without_jetstream(tmp_path: Path) -> None:

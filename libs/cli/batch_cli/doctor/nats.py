@@ -64,7 +64,8 @@ def _program(place: Place) -> Finding:
 
 
 def _version(client: Client) -> Finding:
-    version = str(client.connected_server_version)
+    said = client.connected_server_version
+    version = f"{said.major}.{said.minor}.{said.patch}"
     return _judged(version, f"nats-server {version} answers")
 
 
