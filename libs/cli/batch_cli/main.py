@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from batch_cli.commands import (
     cancel,
+    doctor,
     list_batches,
     results,
     retry,
@@ -32,6 +33,7 @@ examples:
   vllm-batch submit requests.jsonl --watch       hand in a batch and follow it
   vllm-batch results batch_01k… -o out.jsonl     fetch what is there
   vllm-batch retry batch_01k…                    run again what did not succeed
+  vllm-batch doctor --model Qwen/Qwen3-4B        will it run here? with a fix for what will not
   vllm-batch run -i in.jsonl -o out.jsonl --model Qwen/Qwen3-4B
                                                  one file through one engine, no server
 
@@ -61,6 +63,7 @@ def build_parser() -> Parser:
     for module in (up, run, submit, list_batches, show, watch, cancel, results, retry, schema):
         module.add(commands)
     services.add(commands)
+    doctor.add(commands)
     return parser
 
 
