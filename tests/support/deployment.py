@@ -83,6 +83,7 @@ class Deployment:
         if service == "gateway":
             port = next(self._ports)
             own["VLLM_BATCH_GATEWAY__PORT"] = str(port)
+            own["VLLM_BATCH_GATEWAY__API_KEYS"] = json.dumps({API_KEY: "default"})
             self.url = self.url or f"http://127.0.0.1:{port}/v1"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("VLLM_BATCH_")}
         command = [sys.executable, "-m", "batch_cli.main", service, "--config", str(CONFIG)]
@@ -98,12 +99,11 @@ class Deployment:
         }  # fmt: skip
         return {
             "DATA_DIR": str(folder),
-            "DATABASE_URL": self._postgres.url,
+            "DATABASE_URL": "" if service == "runner" else self._postgres.url,
             "NATS_URL": self._nats.url,
             "NATS_USER": service,
             "NATS_PASSWORD": password(service),
             "BLOBS_URL": f"s3://{_BUCKET}/production",
-            "API_KEY": API_KEY,
             "VLLM_BATCH_NATS__REPLICAS": "3",
             "VLLM_BATCH_BLOBS__OPTIONS": json.dumps(store),
             "VLLM_BATCH_GATEWAY__HOST": "127.0.0.1",
