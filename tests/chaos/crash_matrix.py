@@ -121,6 +121,7 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 EXEMPT: Final[dict[str, str]] = {
     "nak BATCHES": "events only wake; their handlers have nothing that could fail",
     "commit delivery redrive": "an administrator's one statement: seen done, or asked again",
+    "commit restore": "an administrator's one transaction, into an empty database: made again",
     "delete installation": "nothing of ours deletes it; people do, when a database is gone",
 }
 

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from batch_cli.commands import (
+    backup,
     cancel,
     doctor,
     list_batches,
@@ -60,10 +61,22 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (up, run, submit, list_batches, show, watch, cancel, results, retry, schema):
+    for module in (
+        up,
+        run,
+        submit,
+        list_batches,
+        show,
+        watch,
+        cancel,
+        results,
+        retry,
+        schema,
+        doctor,
+    ):
         module.add(commands)
     services.add(commands)
-    doctor.add(commands)
+    backup.add(commands)
     return parser
 
 

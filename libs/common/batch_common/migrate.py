@@ -79,9 +79,13 @@ def schema_of(connection: Connection) -> str | None:
 
 
 def upgrade_to(connection: Connection, revision: str) -> None:
-    """Brings a database up to `revision`, in the transaction at hand. Raises SchemaTooNewError."""
+    """Brings a database up to `revision` or `head`, in the transaction at hand.
+
+    Raises SchemaTooNewError.
+    """
     settings = _settings(connection)
-    _check_known(ScriptDirectory.from_config(settings), revision)
+    if revision != "head":
+        _check_known(ScriptDirectory.from_config(settings), revision)
     command.upgrade(settings, revision)
 
 
