@@ -24,7 +24,15 @@ def make_label_studio() -> Path:
     """Make what is missing. Raises SystemExit with the reason when that fails."""
     if not _READY.exists():
         _run(sys.executable, "-m", "venv", str(FOLDER))
-        _run(str(FOLDER / "bin" / "python"), "-m", "pip", "install", "--quiet", _PACKAGE)
+        _run(
+            str(FOLDER / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            _PACKAGE,
+        )
         _READY.touch()
     return FOLDER / "bin" / "label-studio"
 

@@ -40,6 +40,8 @@ class FakeLabelStudio(LabelStudioApi):
         self.faults: list[Fault] = []
         # Method and path of each, in their order.
         self.requests: list[tuple[str, str]] = []
+        # So many that make a project wait for one another.
+        self.makers: asyncio.Barrier | None = None
         # Imports are done later, as the hosted editions have it; each needs so many looks.
         self.looks: int | None = None
         self.imports: dict[int, list[Any]] = {}
@@ -109,6 +111,8 @@ class FakeLabelStudio(LabelStudioApi):
 
     async def _make_project(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if self.makers is not None:
+            await self.makers.wait()
         if not 3 <= len(body["title"]) <= 50:
             return _invalid("title", "Project name must be between 3 and 50 characters long.")
         project = {"id": next(self._ids), "label_config": "<View></View>", **body}

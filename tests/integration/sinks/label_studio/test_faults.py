@@ -1,5 +1,7 @@
 """What goes wrong between us and Label Studio, on the fake, which fails when it is told to."""
 
+import asyncio
+
 import pytest
 
 from batch_common.task_schema import TaskSchema
@@ -48,6 +50,18 @@ async def test_a_project_whose_answer_was_lost_is_found_again(
         await batch.attempt(fake)
     await batch.attempt(fake)
     assert len(fake.projects_by_id) == 1
+
+
+async def test_three_that_make_a_project_at_once_keep_the_oldest(
+    fake: FakeLabelStudio, end: End, schema: TaskSchema
+) -> None:
+    """Race: each has seen that there is none. Titles are not unique in Label Studio."""
+    fake.makers = asyncio.Barrier(3)
+    batches = [await end(schema, lines=3) for _ in range(3)]
+    found = await asyncio.gather(*(batch.attempt(fake) for batch in batches))
+    assert found == [1, 1, 1]
+    assert list(fake.projects_by_id) == [1]
+    assert len(fake.tasks_by_id) == 9
 
 
 @pytest.mark.parametrize(
