@@ -85,8 +85,8 @@ MUTANTS: Final = (
     Mutant(
         name="rename without fsync of the folder",
         file=f"{_COMMON}/local_put.py",
-        old="    temporary.replace(path)\n    _sync_folder(path.parent)",
-        new="    temporary.replace(path)",
+        old="        _sync_folder(path.parent)\n\n\ndef _make_folders",
+        new="        pass\n\n\ndef _make_folders",
         tests=(f"{_BLOBS}::test_a_put_is_durable_before_it_is_visible",),
     ),
     Mutant(
