@@ -188,8 +188,10 @@ def test_titles_of_projects_tell_schemas_and_tenants_apart() -> None:
 
 def test_an_interface_that_lacks_a_question_or_an_option_is_found_out() -> None:
     schema = one(question("choice", options=("a", "b")))
-    control = {"type": "Choices", "to_name": ["x"], "inputs": [], "labels": ["b", "a", "c"]}
+    to_name = ["model-answer"]
+    control = {"type": "Choices", "to_name": to_name, "inputs": [], "labels": ["b", "a", "c"]}
     assert lacks({"q": control, "other": {}}, schema) is None
-    assert lacks({}, schema) == "question 'q' of type Choices"
-    assert lacks({"q": control | {"type": "Rating"}}, schema) == "question 'q' of type Choices"
+    missing = "question 'q' of type Choices about model-answer"
+    for other in ({}, {"type": "Rating", "to_name": to_name}, control | {"to_name": ["x"]}):
+        assert lacks({"q": other}, schema) == missing
     assert lacks({"q": control | {"labels": ["a"]}}, schema) == "option 'b' of the question 'q'"

@@ -8,7 +8,13 @@ import msgspec
 
 from batch_common.task_schema import TaskSchema
 from batch_sinks.label_studio.client import Client
-from batch_sinks.label_studio.interface import CONTROLS, make_interface, options_of, writable
+from batch_sinks.label_studio.interface import (
+    CONTROLS,
+    SHOWN_ANSWER,
+    make_interface,
+    options_of,
+    writable,
+)
 from batch_sinks.label_studio.refusal import MissingError
 from batch_sinks.sink import DeliveryError
 
@@ -25,7 +31,6 @@ class Project(msgspec.Struct, frozen=True):
     id: int
     title: str = ""
     tasks: int | None = msgspec.field(default=None, name="task_number")
-    interface: str | None = msgspec.field(default=None, name="label_config")
     controls: dict[str, Any] | None = msgspec.field(default=None, name="parsed_label_config")
 
 
@@ -123,8 +128,9 @@ def lacks(controls: dict[str, Any], schema: TaskSchema) -> str | None:
     """The first of the schema's questions that an interface does not ask; None: it has them all."""
     for question in schema.questions:
         control = controls.get(question.name) or {}
-        if control.get("type") != CONTROLS[question.type]:
-            return f"question {question.name!r} of type {CONTROLS[question.type]}"
+        kind = CONTROLS[question.type]
+        if control.get("type") != kind or SHOWN_ANSWER not in control["to_name"]:
+            return f"question {question.name!r} of type {kind} about {SHOWN_ANSWER}"
         labels = control.get("labels") or ()
         missing = [option for option in options_of(question) if option not in labels]
         if missing:
