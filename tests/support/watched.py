@@ -32,9 +32,10 @@ class Reader(ResultHandler):
     def handle(self, batch_id, results, metadata):
         return sum(1 for _ in results) >= 0
 """
-# Models without a runner, and of a runner that a test may hurt.
+# Models: of the system's own runner, of the one with a fake GPU, and one without a runner.
+SIM: Final = "sim"
+GPU: Final = "gpu"
 GHOST: Final = "ghost"
-_GPU_MODEL: Final = "gpu"
 
 
 class Watched:
@@ -45,19 +46,17 @@ class Watched:
         self.system = system
         self.prometheus = server
         self.client = OpenAI(base_url=system.url, api_key="none", max_retries=0)
-        self.model, self.gpu_model = "sim", _GPU_MODEL
 
     def submit(
         self,
-        requests: int,
+        count: int,
         model: str = "sim",
         window: Any = "24h",
         prompt: str = "q",
         **metadata: str,
     ) -> str:
-        lines = jsonl(
-            chat_line(f"r{n}", f"{prompt} {n}", model, max_tokens=8) for n in range(requests)
-        )
+        """A batch of `count` requests; its id."""
+        lines = (chat_line(f"r{n}", f"{prompt} {n}", model, max_tokens=8) for n in range(count))
         file = self.client.files.create(file=("in.jsonl", jsonl(lines)), purpose="batch")
         batch = self.client.batches.create(
             input_file_id=file.id, endpoint=CHAT, completion_window=window, metadata=metadata
@@ -72,8 +71,20 @@ class Watched:
         """What the fake GPU says from now on."""
         _replace(self.folder / "nvml.json", {"card": card, "xids": [13]})
 
+    def instance(self, service: str) -> str:
+        """Where that service of the system itself is scraped."""
+        listed = json.loads((self.folder / "data" / "run" / "prometheus.json").read_text("utf-8"))
+        jobs = {each["labels"]["job"]: each["targets"][0] for each in listed}
+        return str(jobs[f"vllm-batch-{service}"])
+
     def nats_url(self) -> str:
         return (self.folder / "data" / "run" / "nats.url").read_text("utf-8").strip()
+
+    def kill_engine(self) -> None:
+        """The one of the system's own runner."""
+        for process in self.system.roles()["engine"]:
+            if "batch_gpu_runner.engines.sim" in process.cmdline():
+                process.kill()
 
     @contextlib.contextmanager
     def blobs_away(self) -> Iterator[None]:
@@ -111,7 +122,9 @@ def watched(folder: Path) -> Iterator[Watched]:
     system = start(folder / "data", arguments)
     try:
         with _gpu_runner(folder, ports + 4), _watching(folder, ports + 4) as server:
-            yield Watched(folder, system, server)
+            running = Watched(folder, system, server)
+            with running.client:
+                yield running
     finally:
         system.stop()
 
@@ -155,7 +168,7 @@ def _gpu_runner(folder: Path, port: int) -> Iterator[None]:
         "VLLM_BATCH_METRICS__PORT": str(port),
         "VLLM_BATCH_RUNNER__GPU__WATCH": "always",
         "VLLM_BATCH_RUNNER__GPU__RECOVER_S": "1",
-        "VLLM_BATCH_RUNNER__MODELS": f"[{_GPU_MODEL}=sim]",
+        "VLLM_BATCH_RUNNER__MODELS": f"[{GPU}=sim]",
         "VLLM_BATCH_RUNNER__OPTIONS__FAULT_FILE": str(folder / "none.json"),
         "VLLM_BATCH_RUNNER__STATE_DIR": str(folder / "gpu_runner"),
     }
@@ -216,19 +229,20 @@ class Alarms:
 
     def __init__(self, server: Prometheus) -> None:
         self._server = server
-        self.seen: dict[str, dict[str, str]] = {}
+        self._seen: list[dict[str, str]] = []
 
-    def look(self) -> None:
-        for labels in self._server.firing():
-            self.seen.setdefault(labels["alertname"], labels)
+    @property
+    def names(self) -> set[str]:
+        return {labels["alertname"] for labels in self._seen}
 
-    def until(self, *names: str, within_s: float) -> None:
-        """Fails when one of them has not fired by then."""
+    def until(self, *names: str, within_s: float, **labels: str) -> None:
+        """Fails when one of them, with these labels, has not fired by then."""
         deadline = time.monotonic() + within_s
-        while True:
-            self.look()
-            missing = [name for name in names if name not in self.seen]
-            if not missing:
-                return
-            assert time.monotonic() < deadline, f"{missing} did not fire; so far {[*self.seen]}"
+        while missing := [name for name in names if not self._fired(name, labels)]:
+            assert time.monotonic() < deadline, f"{missing} did not fire; so far {self.names}"
             time.sleep(0.5)
+            self._seen += [each for each in self._server.firing() if each not in self._seen]
+
+    def _fired(self, name: str, labels: dict[str, str]) -> bool:
+        wanted = {"alertname": name, **labels}.items()
+        return any(wanted <= seen.items() for seen in self._seen)
