@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -81,7 +82,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def statuses(server: Server) -> list[str]:
-    return [content["status"] for content in following.follow(server.api, "batch_1")]
+    """Without those that came again."""
+    seen = [content["status"] for content in following.follow(server.api, "batch_1")]
+    return [status for status, _ in groupby(seen)]
 
 
 def test_events_to_the_end() -> None:
@@ -93,6 +96,22 @@ def test_events_to_the_end() -> None:
     with serving(script) as server:
         assert statuses(server) == ["validating", "in_progress", "completed"]
         assert server.keys == {"Bearer sk-1"}
+
+
+def test_while_nothing_is_new_the_last_state_comes_again() -> None:
+    """So that a display can say for how long."""
+    silence = b": keep-alive\n\n"
+    stream = events(state("in_progress", 3)) + 2 * silence + events(state("completed", 9))
+    script = {
+        "/batches/batch_1": [(200, state("validating"))],
+        "/batches/batch_1/events": [(200, stream)],
+    }
+    with serving(script) as server:
+        counts = [
+            content["request_counts"]["completed"]
+            for content in following.follow(server.api, "batch_1")
+        ]
+    assert counts == [0, 3, 3, 3, 9]
 
 
 def test_polling_where_there_are_no_events() -> None:

@@ -146,7 +146,7 @@ def test_events_are_read_over_comments_and_line_ends() -> None:
         b"data:a\n",
         b"data:b\n",
     ]
-    assert list(event_data(iter([*lines, b"\n", b"data: cut off\n"]))) == [b"{}", b"a\nb"]
+    assert list(event_data(iter([*lines, b"\n", b"data: cut off\n"]))) == [None, b"{}", b"a\nb"]
 
 
 def test_a_form_has_the_length_it_declares(tmp_path: Path) -> None:

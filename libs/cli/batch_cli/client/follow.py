@@ -19,17 +19,17 @@ _NO_SUCH_ROUTE: Final = frozenset({404, 405, 501})
 
 
 def follow(api: Api, batch_id: str) -> Iterator[Any]:
-    """Batch objects as decoded JSON, the last one final.
+    """Batch objects as decoded JSON, the last one final; one comes again while nothing is new.
 
     Broken connections are taken up again for a minute. Raises ApiError for an unknown batch.
     """
     states = _Follower(api, f"/batches/{quoted(batch_id)}")
-    while True:
+    known: Any = None
+    while known is None or not read_batch(known).is_final:
         content = states.next()
-        if content is not None:
-            yield content
-            if read_batch(content).is_final:
-                return
+        known = known if content is None else content
+        if known is not None:
+            yield known
 
 
 class _Follower:
@@ -83,16 +83,22 @@ class _Follower:
         accept = {"Accept": "text/event-stream"}
         route = f"{self._path}/events"
         with self._api.stream("GET", route, headers=accept, timeout_s=_SILENCE_S) as answer:
-            yield from (msgspec.json.decode(data) for data in event_data(answer.lines()))
+            for data in event_data(answer.lines()):
+                yield None if data is None else msgspec.json.decode(data)
 
 
-def event_data(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The `data` of each server-sent event; comments and other fields are passed over."""
+def event_data(lines: Iterator[bytes]) -> Iterator[bytes | None]:
+    """The `data` of each server-sent event; None for a comment: the server lives, without news.
+
+    Other fields are passed over.
+    """
     data: list[bytes] = []
     for raw in lines:
         line = raw.rstrip(b"\r\n")
         if not line and data:
             yield b"\n".join(data)
             data = []
+        elif line.startswith(b":"):
+            yield None
         elif line.startswith(b"data:"):
             data.append(line.removeprefix(b"data:").removeprefix(b" "))
