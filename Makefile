@@ -1,4 +1,4 @@
-# make demo | test | test-all | faults | chaos | mutants | bench | check | format | generated | clean
+# make demo | test | test-all | faults | chaos | mutants | bench | check | docs | format | generated | clean
 # Everything is installed into .venv; PYTHON chooses the interpreter it is made with.
 
 PYTHON ?= python3
@@ -8,9 +8,10 @@ SECONDS ?= 600
 SEED ?=
 DATABASE ?= sqlite
 ONLY ?=
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all faults chaos mutants bench check format generated clean
+.PHONY: help demo test test-all faults chaos mutants bench check docs format generated clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -51,17 +52,23 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/configuration_page.py --check
+	$(MKDOCS) build --quiet --strict --site-dir .cache/site
 	$(BIN)/python scripts/metrics_page.py --check
 	PYTHONPATH=scripts $(BIN)/python -m monitoring_files --check
+
+## make docs      the documentation as a site, in site/
+docs: $(INSTALLED)
+	$(MKDOCS) build --strict
 
 ## make format    ruff's formatter and its fixes
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## make generated schemas/events, docs/CONFIGURATION.md, docs/METRICS.md and monitoring/ from the code
+## make generated schemas/events, schemas/asyncapi.json, docs/CONFIGURATION.md, docs/METRICS.md and monitoring/ from the code
 generated: $(INSTALLED)
 	$(BIN)/python -m batch_common.event_schemas schemas/events
+	$(BIN)/python -m batch_common.asyncapi schemas/asyncapi.json
 	$(BIN)/python scripts/configuration_page.py
 	$(BIN)/python scripts/metrics_page.py
 	PYTHONPATH=scripts $(BIN)/python -m monitoring_files

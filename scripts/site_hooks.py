@@ -1,7 +1,7 @@
 """What MkDocs needs besides the pages, so that they read the same on GitHub and in the site.
 
-The first page is README.md. Links out of docs/ lead to copies of the files below `source/`, as plain
-text: no page of the site depends on where the repository lies.
+The first page is README.md. Links out of docs/ lead to copies of the files below `source/`, as
+plain text: no page of the site depends on where the repository lies.
 """
 
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "source"
@@ -34,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, **_: object) -> str:
     """Turns links out of docs/ into links to the copies."""
 
     def there(match: re.Match[str]) -> str:
@@ -57,7 +56,7 @@ def _front_page() -> str:
 
 
 def _outside(target: str, *, own_only: bool = False) -> set[str]:
-    """The path, from the root, that a page's link leads to outside docs/; with a folder its files."""
+    """The path, from the root, that a link leads to outside docs/; with a folder its files."""
     path = posixpath.normpath(posixpath.join("docs", target)) if target else ""
     if "://" in target or not path or path.split("/")[0] == "docs" or not (ROOT / path).exists():
         return set()
