@@ -37,6 +37,11 @@ async def until_status(bus: Bus, status: str, within_s: float = 20) -> RunnerSta
     return next(state for state in await present(bus) if state.status == status)
 
 
+def redelivered() -> float:
+    """Chunks that came to runners of this process once more."""
+    return REGISTRY.get_sample_value("vllm_batch_runner_redeliveries_total", {"model": "sim"}) or 0
+
+
 def window() -> float | None:
     return REGISTRY.get_sample_value("vllm_batch_runner_window_requests")
 
@@ -108,6 +113,7 @@ async def test_pulling_stops_and_resumes_along_a_trace_of_heat_and_memory(
     card = Card(memory_total=24 * GIB, memory_reserved=0)
     runners.start(FakeNvml(card), options=SLOW, gpu=WATCHED, window=16, ack_wait_s=60.0)
     await until_status(bus, "ready")
+    before = redelivered()
     chunks = await scheduler.plan(prompts(40 * len(TRACE)), chunk_size=40)
     for step, ready in zip(TRACE, chunks, strict=True):
         card.temperature_c = step.temperature_c
@@ -122,6 +128,7 @@ async def test_pulling_stops_and_resumes_along_a_trace_of_heat_and_memory(
     for ready in chunks:
         assert (await scheduler.completed(ready)).completed == 40
     assert (await the_runner(bus)).gpus[0].health == "healthy"
+    assert redelivered() - before <= len(TRACE), "one that is down does not pull"
 
 
 async def test_an_applications_xid_costs_nothing(

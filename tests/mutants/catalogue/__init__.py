@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mutants.catalogue import common, edges, label_studio, runner, scheduler, task_schemas
+from mutants.catalogue import common, edges, gpu, label_studio, runner, scheduler, task_schemas
 from mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -10,6 +10,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *scheduler.MUTANTS,
     *runner.MUTANTS,
     *edges.MUTANTS,
+    *gpu.MUTANTS,
     *label_studio.MUTANTS,
     *task_schemas.MUTANTS,
 )
