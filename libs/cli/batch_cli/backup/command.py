@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from batch_cli.backup import create as creating
 from batch_cli.backup import restore as restoring
@@ -25,6 +25,8 @@ from batch_common.errors import StartError
 from batch_common.logs import set_up_logs
 
 T = TypeVar("T")
+
+_LETTING_GO_S: Final = 0.25
 
 
 def create(args: argparse.Namespace) -> int:
@@ -140,4 +142,9 @@ async def _opened(config: Config) -> AsyncIterator[Database]:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
+    try:
+        return asyncio.run(work)
+    finally:
+        # obstore's threads still let go of what they held: an interpreter that ends under them
+        # aborts the process.
+        time.sleep(_LETTING_GO_S)
