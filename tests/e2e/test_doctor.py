@@ -50,6 +50,11 @@ def test_a_configuration_needs_its_servers(tmp_path: Path) -> None:
     code, lines = found("--config", str(config))
     assert code == 1
     assert [line["check"] for line in lines if line["status"] == "fail"] == ["nats"]
+    _, without = found("--config", str(config), "--no-runner")
+    assert {line["check"] for line in lines} - {line["check"] for line in without} == {
+        "engine",
+        "gpu",
+    }
 
 
 def test_a_configuration_that_is_wrong_is_said_as_everywhere(tmp_path: Path) -> None:

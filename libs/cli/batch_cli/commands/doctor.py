@@ -6,12 +6,12 @@ from batch_cli.parser import Commands, key_value
 _EPILOG = """\
 Without --config it examines this machine for `vllm-batch up`, with the same flags, before or while
 that runs. With --config it examines the services that the file describes: NATS, database and blob
-store have to be there. Nothing is changed. Each line is ok, warn or fail, with a fix below it; one
-failure makes the exit code 1.
+store have to be there; --no-runner is for a machine that runs no engine. Nothing is changed. Each
+line is ok, warn or fail, with a fix below it; one failure makes the exit code 1.
 
 examples:
   vllm-batch doctor --model Qwen/Qwen3-4B
-  vllm-batch doctor --config config.yml
+  vllm-batch doctor --config config.yml --no-runner
   vllm-batch doctor --json | jq -r 'select(.status == "fail") | .fix'
 """
 
@@ -35,6 +35,11 @@ def add(commands: Commands) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="option for the engine; may be repeated",
+    )
+    parser.add_argument(
+        "--no-runner",
+        action="store_true",
+        help="no runner is to run on this machine: leave out engine, GPU and model",
     )
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.set_defaults(work="batch_cli.doctor.run:doctor", takes_unknown=False, parser=parser)

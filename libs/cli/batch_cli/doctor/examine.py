@@ -40,6 +40,8 @@ async def examine(place: Place, library: Library) -> list[Finding]:
 
 
 async def _gpu_and_model(place: Place, library: Library) -> list[Finding]:
+    if not place.has_runner:
+        return []
     calls = DriverCalls()
     models, weights = await asyncio.to_thread(look_at_models, place, hub_of())
     try:

@@ -17,7 +17,7 @@ _HANDLERS: Final = {"s3": ("aioboto3", "s3")}
 def look_at_python(place: Place) -> list[Finding]:
     """Blocks for up to a second."""
     found = [ok(CHECK, f"Python {sys.version.split()[0]} at {sys.executable}")]
-    found += _engine(place)
+    found += _engine(place) if place.has_runner else []
     for name in place.config.sinks.enabled:
         package, extra = _HANDLERS.get(name, ("", ""))
         if package and find_spec(package) is None:

@@ -16,6 +16,7 @@ from batch_gpu_runner.engines.settings import EngineSettings, engine_settings
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """standalone: NATS comes with `up`; else it is a server that has to be there
+    has_runner: whether one runs here, or is to
     running: `up` runs here now, and `config` is what its services were given
     engine: decided where the configuration says `auto`; None: none fits this machine
     why_no_engine: what to do about that
@@ -25,6 +26,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     folder: DataFolder
     standalone: bool
     running: bool
+    has_runner: bool = True
     engine: str | None
     why_no_engine: str = ""
 
@@ -33,18 +35,19 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return engine_settings(self.config.runner, self.folder.root / "engines")
 
 
-def find_place(config: Config, *, standalone: bool) -> Place:
+def find_place(config: Config, *, standalone: bool, has_runner: bool = True) -> Place:
     """Raises ConfigError. Blocks for some 100 ms when the engine is to be chosen."""
     folder = DataFolder(data_dir(config))
     running = standalone and _is_running(folder)
     if running:
         config = load_config(folder.config, environ={})
-    engine, why = _engine(config, folder)
+    engine, why = _engine(config, folder) if has_runner else (None, "")
     return Place(
         config=config,
         folder=folder,
         standalone=standalone,
         running=running,
+        has_runner=has_runner,
         engine=engine,
         why_no_engine=why,
     )

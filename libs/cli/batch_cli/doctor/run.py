@@ -31,7 +31,11 @@ def doctor(args: argparse.Namespace) -> int:
         options=tuple(args.options),
     )
     set_up_logs(Log(level="error"), "doctor")
-    place = find_place(read_config(args.config, flags), standalone=args.config is None)
+    place = find_place(
+        read_config(args.config, flags),
+        standalone=args.config is None,
+        has_runner=not args.no_runner,
+    )
     found = asyncio.run(examine(place, driver_library()))
     for line in _lines(found, as_json=args.json):
         print(line)
