@@ -1,26 +1,32 @@
 """A real Label Studio of one's own, as a process."""
 
 import asyncio
-import os
-import signal
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
 
 from support.label_studio_api import LEGACY_TOKEN, LabelStudioApi
-from support.label_studio_environment import find_label_studio
+from support.label_studio_environment import environment, find_label_studio
 from support.ports import free_port
 from support.wait import until
 
-_USER = "reviewer@example.com"
+_OPTIONS = (
+    "--no-browser",
+    "--internal-host=127.0.0.1",
+    "--enable-legacy-api-token",
+    "--username=reviewer@example.com",
+    "--password=reviewing",
+    f"--user-token={LEGACY_TOKEN}",
+)
 
 
 class LabelStudioServer(LabelStudioApi):
-    """On loopback, on SQLite in `folder`."""
+    """On loopback, on SQLite in `folder`. It ends with the process that has started it."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._port = free_port()
@@ -30,16 +36,21 @@ class LabelStudioServer(LabelStudioApi):
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
 
-    async def start(self, within_s: float = 300) -> None:
-        """Returns once it answers; it makes its tables first."""
-        program = find_label_studio()
-        assert program is not None, "run python tests/support/label_studio_environment.py"
-        command = [str(program), "start", "--no-browser", "--port", str(self._port)]
-        command += ["--internal-host", "127.0.0.1", "--username", _USER, "--password", "reviewing"]
-        command += ["--user-token", LEGACY_TOKEN, "--enable-legacy-api-token"]
+    async def start(self, within_s: float = 240) -> None:
+        """Returns once it answers."""
+        found = find_label_studio()
+        assert found is not None, "run python tests/support/label_studio_environment.py"
+        data = self._folder / "data"
+        shutil.copytree(found.tables, data)
+        guard = (sys.executable, "-m", "batch_common.guard", str(self._folder / "lock"), "1", "--")
+        command = (str(found.program), "start", "--port", str(self._port), *_OPTIONS)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self._environment(), start_new_session=True
+                (*guard, *command),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment(data),
             )
         try:
             await until(self._answers, within_s=within_s, what=f"Label Studio ({self._folder}/log)")
@@ -49,20 +60,10 @@ class LabelStudioServer(LabelStudioApi):
 
     async def stop(self) -> None:
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
             await asyncio.to_thread(self._process.wait, 20)
             self._process = None
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self._folder),
-            "LABEL_STUDIO_BASE_DATA_DIR": str(self._folder / "data"),
-            "COLLECT_ANALYTICS": "false",
-            "SENTRY_DSN": "",
-            "FRONTEND_SENTRY_DSN": "",
-            "LATEST_VERSION_CHECK": "false",
-        }
 
     async def _answers(self) -> bool:
         assert self._process is not None

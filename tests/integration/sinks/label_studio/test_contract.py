@@ -101,8 +101,13 @@ async def test_batches_side_by_side_share_one_new_project(
 ) -> None:
     """Race: each looks before another has made it."""
     batches = [await end(schema) for _ in range(3)]
-    found = await asyncio.gather(*(batch.attempt(label_studio) for batch in batches))
-    assert len(set(found)) == 1
+    outcomes = await asyncio.gather(
+        *(batch.attempt(label_studio) for batch in batches), return_exceptions=True
+    )
+    assert all(isinstance(outcome, int | DeliveryError) for outcome in outcomes), outcomes
+    # SQLite's locks may have it refuse one with a 500, which is tried again then.
+    found = [await batch.attempt(label_studio) for batch in batches]
+    assert {found[0]} == {*found, *(each for each in outcomes if isinstance(each, int))}
     titled = [p for p in await label_studio.projects() if p["title"].startswith(schema.title)]
     assert [project["id"] for project in titled] == [found[0]]
     assert len(await label_studio.tasks(found[0])) == 75
@@ -116,7 +121,6 @@ async def test_two_attempts_at_once_leave_each_task_once(
     outcomes = await asyncio.gather(
         *(batch.attempt(label_studio, tasks_at_once=4) for _ in range(2)), return_exceptions=True
     )
-    # SQLite's locks may refuse one of them, which is tried again then.
     assert all(isinstance(outcome, int | DeliveryError) for outcome in outcomes), outcomes
     project_id = await batch.attempt(label_studio)
     names = [task["data"]["custom_id"] for task in await label_studio.tasks(project_id)]

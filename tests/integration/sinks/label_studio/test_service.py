@@ -96,7 +96,7 @@ async def test_killed_in_mid_import_no_task_comes_twice(
     """Race: an import is on its way, or done, when the process dies without a note of it."""
     path = tmp_path / "config.yml"
     path.write_text(dump_config(settings(**handlers(label_studio.url, tasks_at_once=20))))
-    batch_id = await end_batch(**batch_values | {"lines": 600, "event": False})
+    batch_id = await end_batch(**batch_values | {"lines": 300, "event": False})
 
     async def begun() -> bool:
         project_id = await project_of(label_studio, schema)
@@ -108,14 +108,14 @@ async def test_killed_in_mid_import_no_task_comes_twice(
     finally:
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait, 20)
-    assert len(await names(label_studio, schema)) < 600
+    assert len(await names(label_studio, schema)) < 300
     process = start(path)
     try:
         await until(in_state("delivered", batch_id, sink=SINK), within_s=120)
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 20)
-    assert await names(label_studio, schema) == numbered(600)
+    assert await names(label_studio, schema) == numbered(300)
 
 
 def start(config: Path) -> "subprocess.Popen[bytes]":
