@@ -46,8 +46,8 @@ def _services(times: Times) -> tuple[Alert, ...]:
         Alert(
             name="VllmBatchWorkFailing",
             severity="warning",
-            expr="sum by (job, instance, work)"
-            f" (increase(vllm_batch_work_failures_total[{times.look(900)}])) > 3",
+            expr="60 * sum by (job, instance, work)"
+            f" (rate(vllm_batch_work_failures_total[{recent}])) > 1",
             for_s=300,
             summary="{{ $labels.work }} keeps failing in {{ $labels.job }}",
             description="What it needs is away: the log's `work_failed` of {{ $labels.instance }} "
