@@ -3,8 +3,8 @@
 backups/<id>/tables/<table>.jsonl  rows: a line of column names, then a line for each row
 backups/<id>/objects.jsonl         every object that belongs to the backup, see formats
 backups/<id>/objects/<key>         those that may be written anew under their key
-backups/<id>/manifest.json         put last: without it there is no backup
 objects/<key>                      all other objects; backups share them, for they never change
+manifests/<id>.json                put last: without it there is no backup
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +19,7 @@ from batch_common.config import Blobs
 from batch_common.errors import BlobNotFoundError, StartError
 
 _BACKUPS: Final = "backups/"
+_MANIFESTS: Final = "manifests/"
 # The list of parts of a batch's result file: a restored installation may end a batch once more,
 # with other parts, under the same key.
 _WRITTEN_ANEW: Final = "results/"
@@ -46,8 +47,7 @@ class Place:
 
     async def manifests(self) -> list[Manifest]:
         """Of every whole backup, oldest first. Raises StartError for one of another release."""
-        listed = await self.store.list(_BACKUPS)
-        keys = sorted(info.key for info in listed if info.key.endswith("/manifest.json"))
+        keys = sorted(info.key for info in await self.store.list(_MANIFESTS))
         return [decode_manifest(await self.store.get(key), key) for key in keys]
 
     async def manifest(self, backup_id: str | None) -> Manifest:
@@ -95,4 +95,4 @@ def _secret(kind: type, value: object) -> object:
 
 
 def _manifest(backup_id: str) -> str:
-    return f"{_BACKUPS}{backup_id}/manifest.json"
+    return f"{_MANIFESTS}{backup_id}.json"
