@@ -34,6 +34,9 @@ _REQUEST_S: Final = 5.0
 _CLOSE_S: Final = 3.0
 # Tries at each server before the first connect gives up; they are a second apart.
 _FIRST_ATTEMPTS: Final = 1
+# The first connect may take this long for each server: nats-py waits for ever for the end of a
+# connection whose TLS handshake has failed.
+_FIRST_S: Final = 15.0
 # A machine that is gone breaks no connection; after so many unanswered pings it is given up.
 _PING_S: Final = 5
 _PINGS: Final = 2
@@ -254,27 +257,30 @@ async def connect(
         if box:
             log.warning("nats_error", error=str(error), kind=type(error).__name__)
 
+    urls = [url.strip() for url in settings.url.reveal().split(",")]
     try:
         with bus_errors("connect"):
-            await client.connect(
-                [url.strip() for url in settings.url.reveal().split(",")],
-                name=name,
-                # An inbox of its own, so that an account can keep replies from other services.
-                inbox_prefix=f"_INBOX.{name}",
-                connect_timeout=5,
-                reconnect_time_wait=1,
-                max_reconnect_attempts=_FIRST_ATTEMPTS,
-                ping_interval=_PING_S,
-                max_outstanding_pings=_PINGS,
-                allow_reconnect=True,
-                reconnected_cb=on_reconnect,
-                disconnected_cb=on_disconnect,
-                error_cb=on_error,
-                closed_cb=on_closed,
-                **credentials(settings),
-            )
+            async with asyncio.timeout(_FIRST_S * len(urls)):
+                await client.connect(
+                    urls,
+                    name=name,
+                    # An inbox of its own, so that an account can keep replies from other services.
+                    inbox_prefix=f"_INBOX.{name}",
+                    connect_timeout=5,
+                    reconnect_time_wait=1,
+                    max_reconnect_attempts=_FIRST_ATTEMPTS,
+                    ping_interval=_PING_S,
+                    max_outstanding_pings=_PINGS,
+                    allow_reconnect=True,
+                    reconnected_cb=on_reconnect,
+                    disconnected_cb=on_disconnect,
+                    error_cb=on_error,
+                    closed_cb=on_closed,
+                    **credentials(settings),
+                )
     except BusUnavailableError as error:
-        await client.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(client.close(), _CLOSE_S)
         raise _no_server(last, error) from error
     # Set before, this would keep the very first connect trying for ever.
     client.options["max_reconnect_attempts"] = -1
