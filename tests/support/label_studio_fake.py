@@ -107,7 +107,8 @@ class FakeLabelStudio(LabelStudioApi):
     async def _list_projects(self, request: web.Request) -> web.Response:
         title = request.query.get("title", "").lower()
         found = [p for p in self.projects_by_id.values() if title in p["title"].lower()]
-        return web.json_response({"count": len(found), "results": found})
+        shown = [self._shown(project) for project in found]
+        return web.json_response({"count": len(found), "results": shown})
 
     async def _make_project(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -32,8 +32,8 @@ MUTANTS: Final = (
     Mutant(
         name="Label Studio: of several new projects each is somebody's",
         file=f"{_HANDLER}/projects.py",
-        old="            found = await self._oldest(title) or made\n",
-        new="            found = made\n",
+        old="            found = await self._titled(title) or [made]\n",
+        new="            found = [made]\n",
         tests=(
             (
                 f"{_TESTS}/test_faults.py"

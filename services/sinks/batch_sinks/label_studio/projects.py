@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from batch_common.logs import get_log
 from batch_common.task_schema import TaskSchema
 from batch_sinks.label_studio.client import Client
 from batch_sinks.label_studio.interface import (
@@ -17,6 +18,8 @@ from batch_sinks.label_studio.interface import (
 )
 from batch_sinks.label_studio.refusal import MissingError
 from batch_sinks.sink import DeliveryError
+
+log = get_log(__name__)
 
 # Longest title that Label Studio takes.
 _TITLE_CHARS: Final = 50
@@ -62,24 +65,24 @@ class Projects:
     async def _of_schema(self, schema: TaskSchema, tenant: str) -> Project:
         """Titles are not unique in Label Studio: of several projects the oldest is everybody's."""
         title = make_title(schema, tenant)
-        found = await self._oldest(title)
-        if found is None:
+        found = await self._titled(title)
+        if not found:
             made = await self._make(title, schema)
             await asyncio.sleep(_SETTLE_S)
-            found = await self._oldest(title) or made
-            if found.id != made.id:
-                await self._take_back(made)
-        return await self._read(found.id)
+            found = await self._titled(title) or [made]
+        oldest, *others = found
+        for other in others:
+            await self._take_back(other)
+        return await self._read(oldest.id)
 
-    async def _oldest(self, title: str) -> Project | None:
-        query = {"title": title, "ordering": "id", "page_size": "100", "include": "id,title"}
+    async def _titled(self, title: str) -> list[Project]:
+        """The oldest first."""
+        fields = "id,title,task_number"
+        query = {"title": title, "ordering": "id", "page_size": "100", "include": fields}
         answer = await self._client.ask("GET", "api/projects/", query=query)
         projects = msgspec.convert(answer["results"], list[Project])
-        return min(
-            (project for project in projects if project.title == title),
-            key=lambda project: project.id,
-            default=None,
-        )
+        found = [project for project in projects if project.title == title]
+        return sorted(found, key=lambda project: project.id)
 
     async def _make(self, title: str, schema: TaskSchema) -> Project:
         body = {
@@ -89,10 +92,16 @@ class Projects:
         }
         return msgspec.convert(await self._client.ask("POST", "api/projects/", body), Project)
 
-    async def _take_back(self, made: Project) -> None:
-        """Another process has made one at the same moment, and ours is not the older one."""
-        if not (await self._read(made.id)).tasks:
-            await self._client.ask("DELETE", f"api/projects/{made.id}/")
+    async def _take_back(self, project: Project) -> None:
+        """One that was made when the oldest was. Where that fails, the next batch does it."""
+        if project.tasks:
+            return
+        try:
+            await self._client.ask("DELETE", f"api/projects/{project.id}/")
+        except MissingError:
+            return  # somebody else has done it
+        except DeliveryError as error:
+            log.warning("project_not_taken_back", project=project.id, error=str(error))
 
     async def _read(self, project_id: int) -> Project:
         return msgspec.convert(

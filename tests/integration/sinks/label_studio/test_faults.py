@@ -64,6 +64,21 @@ async def test_three_that_make_a_project_at_once_keep_the_oldest(
     assert len(fake.tasks_by_id) == 9
 
 
+async def test_a_project_that_could_not_be_taken_back_goes_with_the_next_batch(
+    fake: FakeLabelStudio, batch: Delivery
+) -> None:
+    """One with tasks stays: somebody may be at work in it."""
+    first = await batch.attempt(fake)
+    for project_id in (501, 502):
+        fake.projects_by_id[project_id] = fake.projects_by_id[first] | {"id": project_id}
+    fake.tasks_by_id[503] = {"id": 503, "project": 502, "data": {}, "predictions": []}
+    fake.faults = [Fault("DELETE", "/501/", 500)]
+    assert await batch.attempt(fake) == first
+    assert list(fake.projects_by_id) == [first, 501, 502]
+    assert await batch.attempt(fake) == first
+    assert list(fake.projects_by_id) == [first, 502]
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
