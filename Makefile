@@ -24,7 +24,7 @@ demo: $(INSTALLED)
 test: check
 	$(BIN)/pytest -m "not slow and not faults" -n 4 --dist loadscope
 
-## make test-all  the slow tier: real vLLM, real Label Studio, the built wheel, a chaos run of a fixed seed
+## make test-all  the slow tier: real vLLM, Label Studio and Prometheus, the built wheel, a chaos run of a fixed seed
 test-all: $(INSTALLED)
 	$(BIN)/python tests/support/vllm_environment.py
 	$(BIN)/python tests/support/label_studio_environment.py
