@@ -21,7 +21,11 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if npm is None:
         pytest.skip("needs npm")
     packed = subprocess.run(
-        [npm, "pack", "--silent", PACKAGE], cwd=folder, capture_output=True, timeout=120, check=False
+        [npm, "pack", "--silent", PACKAGE],
+        cwd=folder,
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
     if packed.returncode:
         pytest.skip("needs a registry that npm reaches")
