@@ -61,7 +61,13 @@ class Deployment:
         codes = [process.wait(40) for process in self._processes]
         asyncio.run(self._stop_stores())
         assert self._nats.refusals() == [], "an account lacks what its service does"
+        assert self._writers() <= {"scheduler", "runner"}, "the others have no folder to write to"
         return next((code for code in codes if code), 0)
+
+    def _writers(self) -> set[str]:
+        """The services that have made something in their `data_dir`."""
+        made = {path.name.partition("-")[0] for path in self.folder.iterdir() if path.is_dir()}
+        return made & set(ROLES)
 
     async def _start_stores(self) -> None:
         await asyncio.gather(self._nats.start(), self._postgres.start(), self._s3.start())
