@@ -101,7 +101,7 @@ def _value(table: Table, name: str, number: int) -> Any:
         case JSON():
             return [{"naïve": [1, 2.5, None, True, "\n"]}, {}, None][number % 3]
         case LargeBinary():
-            return bytes(range(256)) * (number + 1)
+            return bytes(range(256)) * (number % 3 + 1)
         case Boolean():
             return bool(number % 2)
         case Float():
@@ -127,7 +127,7 @@ def _row(table: Table, number: int) -> dict[str, Any]:
 async def _fill(database: Database, rows: int) -> None:
     async with database.write("in a test") as conn:
         for table in tables.metadata.sorted_tables:
-            number = 1 if table.name == "installation" else rows
+            number = {"installation": 1, "files": rows}.get(table.name, 7)
             await conn.execute(insert(table), [_row(table, n) for n in range(number)])
 
 
@@ -210,6 +210,52 @@ async def test_the_next_backup_copies_only_what_is_new(
         store = open_blobs(Blobs(), place.store._local.objects.parents[1] / made.id)  # type: ignore[union-attr]
         await restore(restored, store, place, made, REPORT)
         assert await _objects(store) == objects
+
+
+async def test_what_comes_before_the_rows_moment_is_there(
+    lite: Callable[[str], Database], blobs: BlobStore, place: Place, monkeypatch: Any
+) -> None:
+    """A file that comes in when most objects are copied, and the rows are not read yet."""
+    database = lite("source")
+    await migrate(database)
+    pages = blobs.pages
+
+    async def one_comes_late(prefix: str) -> AsyncIterator[Any]:
+        async for page in pages(prefix):
+            yield page
+        if prefix == keys.INSTALLATIONS:
+            monkeypatch.undo()
+            await blobs.put(keys.file_content("file-9"), b"late")
+            row = _row(tables.files, 0) | {"bytes": 4, "composed": False, "purged_at": None}
+            row |= {"id": "file-9", "blob_key": keys.file_content("file-9")}
+            async with database.write("in a test") as conn:
+                await conn.execute(insert(tables.files).values(row))
+
+    monkeypatch.setattr(blobs, "pages", one_comes_late)
+    made = await create(database, blobs, place, REPORT)
+    assert (made.rows("files"), made.objects.lines, made.missing) == (1, 1, 0)
+
+
+async def test_what_goes_after_the_rows_moment_is_there(
+    lite: Callable[[str], Database], blobs: BlobStore, place: Place, monkeypatch: Any
+) -> None:
+    """The plan of a batch that runs in the rows, and has ended when they are written: its input
+    may be gone for long, so nobody could make it again.
+    """
+    database = lite("source")
+    await migrate(database)
+    plan = keys.plan_input("batch_1", "p")
+    await blobs.put(plan, b"plan")
+    put = place.store.put
+
+    async def the_batch_ends(key: str, data: Any) -> int:
+        if "/tables/" in key:
+            await blobs.delete([plan])
+        return await put(key, data)
+
+    monkeypatch.setattr(place.store, "put", the_batch_ends)
+    made = await create(database, blobs, place, REPORT)
+    assert [entry.key async for entry in place.entries(made)] == [plan]
 
 
 async def test_a_backup_broken_off_is_none_and_the_next_one_whole(

@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from mutants.catalogue import common, edges, gpu, label_studio, runner, scheduler, task_schemas
+from mutants.catalogue import (
+    backup,
+    common,
+    edges,
+    gpu,
+    label_studio,
+    runner,
+    scheduler,
+    task_schemas,
+)
 from mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -13,4 +22,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *gpu.MUTANTS,
     *label_studio.MUTANTS,
     *task_schemas.MUTANTS,
+    *backup.MUTANTS,
 )

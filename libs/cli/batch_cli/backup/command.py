@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from batch_cli.backup import create as creating
 from batch_cli.backup import restore as restoring
 from batch_cli.backup.formats import Manifest
@@ -20,6 +22,7 @@ from batch_cli.standalone.report import Report
 from batch_common.blobs import open_blobs
 from batch_common.config import Config, Log
 from batch_common.config_file import data_dir, load_config
+from batch_common.database_errors import reason_of
 from batch_common.db import Database, open_database
 from batch_common.errors import StartError
 from batch_common.logs import set_up_logs
@@ -144,6 +147,11 @@ async def _opened(config: Config) -> AsyncIterator[Database]:
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
+    except SQLAlchemyError as error:
+        raise StartError(
+            f"the database does not answer as it should ({reason_of(error)}): check database.url, "
+            "and that its user may read (to restore: make) all tables"
+        ) from error
     finally:
         # obstore's threads still let go of what they held: an interpreter that ends under them
         # aborts the process.

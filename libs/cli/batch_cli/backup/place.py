@@ -81,10 +81,16 @@ class Place:
 
 
 def open_place(url: str, options: dict[str, str]) -> Place:
-    """`url`: a path, or what blobs.url takes. Raises ConfigError."""
+    """`url`: a path, or what blobs.url takes. Raises ConfigError, StartError."""
     if "://" not in url:
         folder = Path(url).expanduser().absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(
+                f"cannot make the folder {error.filename} for backups: {error.strerror}; "
+                "give another one"
+            ) from error
         return Place(open_blobs(Blobs(url=folder.as_uri()), folder), url)
     settings = msgspec.convert({"url": url, "options": options}, Blobs, dec_hook=_secret)
     return Place(open_blobs(settings, Path()), url)
