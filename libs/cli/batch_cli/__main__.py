@@ -1,8 +1,6 @@
 """`python -m batch_cli` is `vllm-batch`."""
 
-import sys
-
-from batch_cli.main import main
+from batch_cli.main import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -1,12 +1,13 @@
 """The `vllm-batch` command: arguments in, exit code out."""
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from batch_cli.commands import (
     backup,
@@ -40,6 +41,22 @@ examples:
 
 exit codes: 0 done, 1 failed, 2 usage, 3 configuration
 """
+
+
+def script() -> NoReturn:
+    """The program: `main`, and then an end at once.
+
+    Threads of the object store's runtime outlive its last answer by a moment. One that meets an
+    interpreter which is half torn down aborts the process, whatever its exit code was to be.
+    """
+    try:
+        code: Any = main()
+    except SystemExit as leaving:  # usage, help, version
+        code = leaving.code
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,4 +130,4 @@ def _say(error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -62,6 +62,19 @@ def test_help_loads_no_service_and_no_library() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["up", "--no-such"], 2)])
+def test_nothing_that_happens_at_exit_changes_the_exit_code(
+    arguments: list[str], code: int
+) -> None:
+    """Threads of a library may abort an interpreter that is half torn down."""
+    program = "import atexit, os; atexit.register(os.abort); from batch_cli.main import script"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; script()", *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == code
+    assert done.stdout or done.stderr
+
+
 def test_abbreviations_are_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["up", "--data", "x"])

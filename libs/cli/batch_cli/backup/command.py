@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,8 +28,6 @@ from batch_common.errors import StartError
 from batch_common.logs import set_up_logs
 
 T = TypeVar("T")
-
-_LETTING_GO_S: Final = 0.25
 
 
 def create(args: argparse.Namespace) -> int:
@@ -152,7 +150,3 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
             f"the database does not answer as it should ({reason_of(error)}): check database.url, "
             "and that its user may read (to restore: make) all tables"
         ) from error
-    finally:
-        # obstore's threads still let go of what they held: an interpreter that ends under them
-        # aborts the process.
-        time.sleep(_LETTING_GO_S)
