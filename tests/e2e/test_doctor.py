@@ -21,6 +21,9 @@ def test_before_up_and_beside_it(tmp_path: Path) -> None:
     assert not folder.exists(), "nothing is changed"
     with standalone(folder, "--model", "sim=sim"):
         code, beside = found(*here)
+        other, asked = found("--data-dir", str(folder), "--engine=vllm", "--model=/no/such/model")
+    assert other == 1, "exit code 0 would say that the model is fine"
+    assert [line["check"] for line in asked if "/no/such/model" in line["says"]] == ["model"]
     assert code == 0
     said = {line["check"]: line["says"] for line in beside}
     assert "vllm-batch up runs" in said["port"]

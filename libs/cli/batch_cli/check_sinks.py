@@ -15,7 +15,7 @@ def check_sinks(args: argparse.Namespace) -> int:
     set_up_logs(Log(level="error"), "sinks")  # what the service warns of when it starts
     config = load_config(Path(args.config) if args.config else None)
     names = asyncio.run(_made(config.sinks))
-    print("\n".join(names) or "result_handlers.enabled names none")
+    print("\n".join(f"{name}: ok" for name in names) or "result_handlers.enabled names none")
     return 0
 
 

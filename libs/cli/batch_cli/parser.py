@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Iterable
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 EXIT_USAGE = 2
 
@@ -26,6 +26,14 @@ class Parser(argparse.ArgumentParser):
         option = next((word for word in unknown if word.startswith("-")), unknown[0])
         near = difflib.get_close_matches(option.partition("=")[0], self._options(), n=1)
         self.error(f"unknown argument {option}" + (f": did you mean {near[0]}?" if near else ""))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Where argparse lists every choice, the one that was meant."""
+        known = list(map(str, action.choices or ()))
+        near = difflib.get_close_matches(str(value), known, n=1)
+        if near and near[0] != str(value):
+            raise argparse.ArgumentError(action, f"unknown {value}: did you mean {near[0]}?")
+        super()._check_value(action, value)
 
     def _options(self) -> Iterable[str]:
         return [name for action in self._actions for name in action.option_strings]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,8 @@ def _count(things: Any, name: str) -> str:
 
 def list_schemas(args: argparse.Namespace) -> int:
     """A table, or an object a line."""
-    config = load_config(Path(args.config) if args.config else None)
+    overrides = {"schemas": {"folder": args.folder}} if args.folder else {}
+    config = load_config(Path(args.config) if args.config else None, overrides=overrides)
     found = [_listed(name, file) for name, file in TaskSchemaFolder(config.schemas).files().items()]
     for line in _json(found) if args.json else _table(found):
         print(line)
@@ -67,7 +69,7 @@ def list_schemas(args: argparse.Namespace) -> int:
 
 
 def _listed(name: str, file: Path) -> Listed:
-    built_in = file.is_relative_to(schemas_folder())
+    built_in = file.parent == schemas_folder() / "examples"
     try:
         schema = read_task_schema(file)
     except TaskSchemaError as error:
@@ -103,6 +105,11 @@ def new(args: argparse.Namespace) -> int:
     except OSError as error:
         raise StartError(f"{path} cannot be written: {error.strerror}") from error
     print(path)
+    print(
+        f"next: edit it, then `{shlex.join(['vllm-batch', 'schema', 'check', str(path)])}`; "
+        f"gateways whose schemas.folder is {path.parent.absolute()} know it as {args.name}",
+        file=sys.stderr,
+    )
     return 0
 
 

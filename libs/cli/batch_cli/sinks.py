@@ -45,13 +45,17 @@ def redrive_sinks(args: argparse.Namespace) -> int:
     moved = _on_database(config, lambda db: redrive(db, sink=args.sink, batch_ids=args.batches))
     for it in moved:
         print(f"{it.batch_id} {it.sink} {it.endpoint}".rstrip())
-    given_up = sum(it.given_up for it in moved)
-    waited = len(moved) - given_up
-    print(
-        f"tried again now: {given_up} that were given up, {waited} that waited for their next try",
-        file=sys.stderr,
-    )
+    print(_moved(len(moved), sum(it.given_up for it in moved)), file=sys.stderr)
     return 0
+
+
+def _moved(count: int, given_up: int) -> str:
+    if not count:
+        return "nothing waits, and nothing was given up"
+    return (
+        f"tried again now: {given_up} that were given up, "
+        f"{count - given_up} that waited for their next try"
+    )
 
 
 def _check_sink(name: str, config: Config) -> None:

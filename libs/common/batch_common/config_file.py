@@ -11,6 +11,7 @@ import platformdirs
 import yaml
 
 from batch_common.config import Config
+from batch_common.config_words import in_words
 from batch_common.errors import ConfigError
 from batch_common.secret import ApiKeys, Options, Secret
 
@@ -44,7 +45,8 @@ def parse_config(tree: Mapping[str, Any], where: str) -> Config:
     try:
         return msgspec.convert(tree, Config, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}; docs/CONFIGURATION.md lists every key") from error
+        said = in_words(error, Config)
+        raise ConfigError(f"{where}: {said}; docs/CONFIGURATION.md lists every key") from error
 
 
 def dump_config(config: Config) -> str:

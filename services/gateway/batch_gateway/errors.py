@@ -90,9 +90,9 @@ def no_such(kind: str, identifier: str) -> ApiError:
     return ApiError(404, f"No such {kind} object: {identifier}", param="id")
 
 
-def too_large(what: str = "File") -> ApiError:
+def too_large(says: str = "File is too large.") -> ApiError:
     """400, as OpenAI answers, never 413."""
-    return ApiError(400, f"{what} is too large.")
+    return ApiError(400, says)
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -183,7 +183,7 @@ def _of_http(error: HTTPException, method: str, path: str) -> ApiError:
         case ValidationException(extra=[{"message": str(said), "key": str(key)}, *_]):
             return ApiError(400, f"Invalid value for '{key}': {said}", param=key)
     if error.status_code == 413:
-        return too_large("The request body")
+        return too_large("The request body is too large.")
     if error.status_code >= 500:
         return _internal()
     return ApiError(error.status_code, error.detail, headers=headers)

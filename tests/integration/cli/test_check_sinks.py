@@ -57,7 +57,7 @@ async def test_what_is_right_is_listed(tmp_path: Path, capsys: pytest.CaptureFix
     handlers = custom("our_checked_handlers:Good").replace("[mine]", "[mine, webhook]")
     path = config(tmp_path, f"{handlers}, webhook: {{url: 'https://example.com/'}}")
     assert await asyncio.to_thread(main, ["sinks", "--config", path, "check"]) == 0
-    assert capsys.readouterr().out.split() == ["mine", "webhook"]
+    assert capsys.readouterr().out.splitlines() == ["mine: ok", "webhook: ok"]
 
 
 def test_up_starts_nothing_then(tmp_path: Path) -> None:

@@ -8,10 +8,15 @@ import pytest
 
 from batch_cli.doctor import disk
 from batch_cli.doctor.disk import file_system, look_at_disk
+from batch_cli.doctor.hub import Hub
 from batch_cli.doctor.listening import look_at_ports
+from batch_cli.doctor.memory import look_at_memory
+from batch_cli.doctor.models import look_at_models
 from batch_cli.doctor.place import Place, find_place
 from batch_cli.standalone.folder import DataFolder, claimed
+from batch_cli.standalone.settings import Flags
 from batch_common.config import Config, Gateway, Runner
+from support.fake_nvml import FakeNvml
 
 
 @pytest.fixture
@@ -77,5 +82,25 @@ def test_a_running_installation_is_known_by_its_lock(tmp_path: Path) -> None:
         found = find_place(config, standalone=True)
         assert found.running
         assert found.config.gateway.port == 8123
+        assert not found.asked
         assert not find_place(config, standalone=False).running
     assert not find_place(config, standalone=True).running
+
+
+def test_what_flags_ask_is_looked_at_beside_one_that_runs(tmp_path: Path) -> None:
+    """Else a running `up` of another model makes the one asked about look fine."""
+    flags = Flags(engine="vllm", models=("/no/such/model",), port=9)
+    config = Config(data_dir=str(tmp_path), runner=Runner(engine="vllm", models=flags.models))
+    folder = DataFolder(tmp_path)
+    with claimed(folder, lambda: None):
+        folder.config.write_text("gateway: {port: 8123}\nrunner: {engine: sim}\n")
+        found = find_place(config, standalone=True, flags=flags)
+    assert (found.running, found.asked, found.engine) == (True, True, "vllm")
+    assert found.config.runner.models == flags.models
+    [port] = look_at_ports(found)
+    assert port.status == "warn"
+    assert port.says.endswith("8123: --port not looked at")
+    [memory] = look_at_memory(found, FakeNvml(), {})
+    assert (memory.status, "was not looked at" in memory.says) == ("warn", True)
+    [model], _ = look_at_models(found, Hub({}))
+    assert model.status == "fail"

@@ -83,6 +83,27 @@ def test_abbreviations_are_not_guessed(capsys: pytest.CaptureFixture[str]) -> No
     assert said.startswith("error: unknown argument --data: did you mean --data-dir?")
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["sumbit", "f"], "submit"), (["sinks", "lst"], "list"), (["up", "--engine", "vlm"], "vllm")],
+)
+def test_a_mistyped_word_is_told_what_was_meant(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert f": did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_word_that_is_like_none_is_told_all_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["qqqq"])
+    assert "submit" in capsys.readouterr().err
+
+
 def test_the_engines_are_those_there_are() -> None:
     assert up.ENGINES == ENGINES
 

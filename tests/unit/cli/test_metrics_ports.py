@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from batch_cli.standalone.metrics_ports import metrics_ports, targets
+from batch_cli.standalone.metrics_ports import addresses, metrics_ports, targets
 from batch_common.config import Metrics
 from batch_common.errors import ConfigError
 
@@ -17,6 +17,12 @@ def test_runners_come_last_so_that_the_others_keep_their_ports() -> None:
     first = {"scheduler": 9464, "gateway": 9465, "sinks": 9466}
     assert one == {**first, "runner": 9467}
     assert two == {**first, "runner-1": 9467, "runner-2": 9468}
+
+
+def test_people_are_told_the_addresses() -> None:
+    assert addresses("::", {"scheduler": 9464, "gateway": 9465}) == (
+        "scheduler http://[::1]:9464/metrics, gateway http://[::1]:9465/metrics"
+    )
 
 
 def test_port_0_shows_nothing() -> None:

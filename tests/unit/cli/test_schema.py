@@ -23,7 +23,9 @@ def write(name: str, **content: object) -> None:
 @pytest.mark.parametrize("source", [(), ("--from", "candidate_evaluation")])
 def test_a_new_one_is_valid(source: tuple[str, ...], capsys: Captured) -> None:
     assert main(["schema", "new", "tickets", *source]) == 0
-    assert capsys.readouterr().out == "tickets.json\n"
+    said = capsys.readouterr()
+    assert said.out == "tickets.json\n"
+    assert "next: edit it, then `vllm-batch schema check tickets.json`" in said.err
     assert main(["schema", "check", "tickets.json"]) == 0
     assert capsys.readouterr().out.startswith("tickets.json: valid; an answer with ")
     assert read_task_schema(Path("tickets.json")).name == "tickets"
@@ -90,6 +92,21 @@ def test_the_list_has_mine_and_the_built_in_ones(capsys: Captured, tmp_path: Pat
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["name"] for each in listed if each.get("problem")] == ["typo"]
     assert [each["built_in"] for each in listed] == [True, True, False, False]
+
+
+def test_only_what_comes_with_the_package_is_built_in(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a clone, a folder of one's own may well be the one above the examples."""
+    examples = tmp_path / "schemas" / "examples"
+    examples.mkdir(parents=True)
+    for path in (examples / "theirs.json", tmp_path / "schemas" / "mine.json"):
+        path.write_text(json.dumps({"name": path.stem}))
+    for module in ("batch_common.task_schema_folder", "batch_cli.schema"):
+        monkeypatch.setattr(f"{module}.schemas_folder", lambda: tmp_path / "schemas")
+    assert main(["schema", "list", "--folder", "schemas", "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {each["name"]: each["built_in"] for each in listed} == {"mine": False, "theirs": True}
 
 
 def test_a_folder_that_is_none_is_a_configuration_error(capsys: Captured) -> None:

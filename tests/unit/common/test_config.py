@@ -113,8 +113,11 @@ def test_a_reference_to_nothing_names_the_variable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gatway: {}", "gatway"),
-        ("gateway: {prot: 1}", "prot"),
+        ("gatway: {}", "gatway: unknown key; did you mean gateway?"),
+        ("gateway: {prot: 1}", "gateway.prot: unknown key; did you mean port?"),
+        ("limits: {zzz: 1}", "limits.zzz: unknown key; docs/"),
+        ("runner: {gpu: {degraded_memry: 1}}", "runner.gpu.degraded_memry: unknown key; did you"),
+        ("result_handlers: {custom: {a: {handlr: b}}}", "handlr: unknown key"),
         ("gateway: {port: 70000}", "$.gateway.port"),
         ("gateway: {port: many}", "$.gateway.port"),
         ("scheduler: {poll_s: 0}", "$.scheduler.poll_s"),

@@ -71,7 +71,7 @@ def test_ports_are_those_of_what_is_shipped() -> None:
 
 def test_metrics_and_settings_that_it_names_are_there() -> None:
     metrics = (ROOT / "docs" / "METRICS.md").read_text("utf-8")
-    named = set(re.findall(r"vllm_batch_\w+", _PAGE))
+    named = set(re.findall(r"vllm_batch[_:]\w+", _PAGE))
     assert named
     assert [name for name in named if f"`{name}`" not in metrics] == []
     settings = (ROOT / "docs" / "CONFIGURATION.md").read_text("utf-8")

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -66,6 +67,44 @@ def test_a_json_answer_is_json() -> None:
     body = {**BODIES[CHAT], "response_format": {"type": "json_object"}}
     content = ask(CHAT, body)["choices"][0]["message"]["content"]
     assert isinstance(msgspec.json.decode(content), dict)
+
+
+SCHEMAS: list[dict[str, Any]] = [
+    {"type": "object", "properties": {"a": {"enum": ["x", "y"]}, "b": {}}, "required": ["a"]},
+    {"$ref": "#/$defs/it", "$defs": {"it": {"type": "object", "properties": {}}}},
+    {"type": "array", "items": {"type": "integer", "minimum": 3}, "minItems": 2},
+    {"type": "string", "minLength": 40},
+    {"type": "string", "maxLength": 3},
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+    {"type": "number", "minimum": 2},
+    {"type": "integer", "exclusiveMaximum": 0},
+    {"type": ["boolean", "null"]},
+    {"anyOf": [{"const": 'say "no"'}, {"type": "null"}]},
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
+def test_an_answer_fits_the_schema_that_was_asked_for(
+    endpoint: str, schema: dict[str, Any]
+) -> None:
+    form = {"name": "n", "strict": True, "schema": schema}
+    if endpoint == CHAT:
+        asked = {"response_format": {"type": "json_schema", "json_schema": form}}
+        text = ask(CHAT, {**BODIES[CHAT], **asked})["choices"][0]["message"]["content"]
+    else:
+        asked = {"text": {"format": {"type": "json_schema", **form}}}
+        text = ask(RESPONSES, {**BODIES[RESPONSES], **asked})["output"][0]["content"][0]["text"]
+    jsonschema.validate(msgspec.json.decode(text), schema)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"enum": []}, {"$ref": "http://x/y"}, {"minimum": "x"}, 7]
+)
+def test_a_schema_that_says_nothing_still_gets_json(schema: Any) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    body = {**BODIES[CHAT], "response_format": form}
+    msgspec.json.decode(ask(CHAT, body)["choices"][0]["message"]["content"])
 
 
 def test_embeddings_have_the_asked_dimensions_and_differ() -> None:

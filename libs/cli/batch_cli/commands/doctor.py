@@ -5,9 +5,10 @@ from batch_cli.parser import Commands, key_value
 
 _EPILOG = """\
 Without --config it examines this machine for `vllm-batch up`, with the same flags, before or while
-that runs. With --config it examines the services that the file describes: NATS, database and blob
-store have to be there; --no-runner is for a machine that runs no engine. Nothing is changed. Each
-line is ok, warn or fail, with a fix below it; one failure makes the exit code 1.
+that runs: while it does, --engine, --model and -o are looked at all the same, --host and --port are
+not. With --config it examines the services that the file describes: NATS, database and blob store
+have to be there; --no-runner is for a machine that runs no engine. Nothing is changed. Each line is
+ok, warn or fail, with a fix below it; one failure makes the exit code 1.
 
 examples:
   vllm-batch doctor --model Qwen/Qwen3-4B

@@ -23,17 +23,19 @@ example:
   vllm-batch schema check schemas/*.json
 """
 _NEW_EPILOG = """\
-Writes NAME.json, a valid schema to start from, and prints its path. Nothing is replaced.
+Writes NAME.json, a valid schema to start from, and prints its path. Nothing is replaced. Batches
+can name it once its folder is schemas.folder of the gateway's configuration.
 
 examples:
   vllm-batch schema new tickets
-  vllm-batch schema new tickets --from classification --folder /srv/schemas
+  vllm-batch schema new tickets --from classification --folder my-schemas
 """
 _LIST_EPILOG = """\
 Those in schemas.folder, as the gateway has it, and the built-in ones.
 
 examples:
   vllm-batch schema list --config config.yml
+  vllm-batch schema list --folder my-schemas
   vllm-batch schema list --json | jq -r 'select(.problem) | .file'
 """
 
@@ -69,6 +71,9 @@ def _add_list(commands: Commands) -> None:
         epilog=_LIST_EPILOG,
     )
     parser.add_argument("--config", metavar="FILE", help="config.yml of the gateway")
+    parser.add_argument(
+        "--folder", metavar="F", help="as if it were schemas.folder (default: the gateway's)"
+    )
     parser.add_argument("--json", action="store_true", help="one schema a line")
     _work(parser, "list_schemas")
 

@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
         type=int,
         metavar="PORT",
         help="serve Prometheus metrics: the scheduler on PORT, gateway, sinks and each runner on "
-        "the ports after it (default: none)",
+        "the ports after it (default: none, and 0 means none)",
     )
     add_engine(parser)
     parser.add_argument(

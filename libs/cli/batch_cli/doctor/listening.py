@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from batch_cli.doctor.finding import Finding, fail, ok
+from batch_cli.doctor.finding import Finding, fail, ok, warn
 from batch_cli.doctor.place import Place
 from batch_cli.standalone.ports import check_free
 from batch_common.errors import StartError
@@ -16,11 +16,18 @@ def look_at_ports(place: Place) -> list[Finding]:
         return []
     gateway, metrics = place.config.gateway, place.config.metrics
     if place.running:
-        return [ok(CHECK, f"vllm-batch up runs, on {gateway.host}:{gateway.port}")]
+        return [_taken(place, f"vllm-batch up runs, on {gateway.host}:{gateway.port}")]
     wanted = [(gateway.host, gateway.port)]
     if metrics.port:
         wanted.append((metrics.host, metrics.port))
     return [_free(host, port) for host, port in wanted]
+
+
+def _taken(place: Place, says: str) -> Finding:
+    if not place.unseen:
+        return ok(CHECK, says)
+    fix = "end it first, or name another --data-dir"
+    return warn(CHECK, f"{says}: {' and '.join(place.unseen)} not looked at", fix)
 
 
 def _free(host: str, port: int) -> Finding:

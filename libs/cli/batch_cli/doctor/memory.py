@@ -18,6 +18,12 @@ _OVERHEAD: Final = 2 * GIB
 # Below this share of the whole for the KV cache few requests run at a time.
 _CACHE_SHARE: Final = 0.1
 
+_UNSEEN: Final = warn(
+    CHECK,
+    "whether the model fits was not looked at: the engine of the `up` that runs has the GPU",
+    "end it first, or name another --data-dir",
+)
+
 
 def look_at_memory(
     place: Place,
@@ -26,8 +32,10 @@ def look_at_memory(
     environ: Mapping[str, str] = os.environ,
 ) -> list[Finding]:
     """`weights`: bytes by model, of those that are known. Nothing where there is no GPU."""
-    if place.engine != "vllm" or place.running:
+    if place.engine != "vllm":
         return []
+    if place.running:
+        return [_UNSEEN] if place.asked else []
     nvml = Nvml(library, environ)
     try:
         gpus = nvml.open()

@@ -35,6 +35,7 @@ def doctor(args: argparse.Namespace) -> int:
         read_config(args.config, flags),
         standalone=args.config is None,
         has_runner=not args.no_runner,
+        flags=flags,
     )
     found = asyncio.run(examine(place, driver_library()))
     for line in _lines(found, as_json=args.json):

@@ -33,7 +33,7 @@ def metrics_ports(settings: Metrics, services: Iterable[str]) -> dict[str, int]:
 
 def targets(host: str, ports: Mapping[str, int]) -> str:
     """For Prometheus's `file_sd_configs`; the job says which service it is."""
-    reached = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
+    reached = _reached(host)
     listed = [
         {
             "targets": [f"{reached}:{port}"],
@@ -42,3 +42,13 @@ def targets(host: str, ports: Mapping[str, int]) -> str:
         for name, port in ports.items()
     ]
     return msgspec.json.format(msgspec.json.encode(listed), indent=2).decode() + "\n"
+
+
+def addresses(host: str, ports: Mapping[str, int]) -> str:
+    """For people, on one line."""
+    reached = _reached(host)
+    return ", ".join(f"{name} http://{reached}:{port}/metrics" for name, port in ports.items())
+
+
+def _reached(host: str) -> str:
+    return _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batch_cli.standalone.folder import DataFolder, claimed, write_private
 from batch_cli.standalone.handlers import check_handlers
-from batch_cli.standalone.metrics_ports import metrics_ports, targets
+from batch_cli.standalone.metrics_ports import addresses, metrics_ports, targets
 from batch_cli.standalone.ports import check_free, free_port
 from batch_cli.standalone.programs import nats_program, service_programs
 from batch_cli.standalone.report import Report
@@ -46,8 +46,10 @@ def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
         write_settings(ours, folder)
         check_handlers(ours, folder)
         services = service_programs(ours, folder, runners)
-        _list_metrics(ours, folder, [program.name for program in services])
+        ports = _list_metrics(ours, folder, [program.name for program in services])
         report.say(f"data folder {folder.root}")
+        if ports:
+            report.say(f"metrics: {addresses(ours.metrics.host, ports)}")
         yield Plan(
             folder=folder,
             nats=nats_program(ours, folder, nats),
@@ -60,15 +62,16 @@ def prepared(config: Config, runners: int, report: Report) -> Iterator[Plan]:
         )
 
 
-def _list_metrics(config: Config, folder: DataFolder, names: Sequence[str]) -> None:
-    """Raises StartError for a port that somebody else has."""
+def _list_metrics(config: Config, folder: DataFolder, names: Sequence[str]) -> dict[str, int]:
+    """By service; empty: none. Raises StartError for a port that somebody else has."""
     ports = metrics_ports(config.metrics, names)
     folder.metrics_targets.unlink(missing_ok=True)
     if not ports:
-        return
+        return ports
     for port in ports.values():
         check_free(config.metrics.host, port, "--metrics-port")
     write_private(folder.metrics_targets, targets(config.metrics.host, ports))
+    return ports
 
 
 def _check_engine(config: Config, folder: DataFolder) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from batch_gpu_runner.engines.base import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from batch_gpu_runner.engines.sim.bodies import Asked
+from batch_gpu_runner.engines.sim.instances import instance_of
 
 CREATED = 1_700_000_000  # a fixed moment: the clock is not part of the request
 _LONGEST = 48  # tokens
@@ -94,7 +95,12 @@ def _vector(digest: bytes, index: int, dimensions: int) -> list[float]:
 
 
 def _text(asked: Asked, digest: bytes) -> tuple[str, int, str]:
-    """(JSON string content, tokens, finish reason); 17 to 48 tokens unless the limit is lower."""
+    """(JSON string content, tokens, finish reason); 17 to 48 tokens unless the limit is lower.
+
+    An answer that a schema asks for is as short as the schema has it, whatever the limit.
+    """
+    if asked.schema is not None and (fitting := instance_of(asked.schema)) is not None:
+        return _quoted(fitting)[1:-1], count_tokens(fitting), "stop"
     wanted = _LONGEST - digest[0] % 32
     tokens = min(wanted, asked.limit or wanted)
     start = digest[1] % 10 * _TOKEN
@@ -109,8 +115,8 @@ def _prompt_tokens(asked: Asked) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _quoted(model: str) -> str:
-    return msgspec.json.encode(model).decode()
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
 
 
 _MAKERS: dict[str, Callable[[Asked, bytes], Answer]] = {

@@ -10,6 +10,8 @@ Limit = Annotated[int, msgspec.Meta(ge=1)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
 
+_NO_SCHEMA = msgspec.Raw()
+
 
 class Asked(msgspec.Struct, frozen=True):
     """A request reduced to what its answer depends on.
@@ -17,6 +19,7 @@ class Asked(msgspec.Struct, frozen=True):
     prompts: one text for each answer or vector
     limit: tokens of the answer at most; None when the request sets none
     as_json: whether the answer must be a JSON object
+    schema: the JSON Schema that the answer must fit, as JSON; None: any
     dimensions: length of an embedding
     """
 
@@ -24,6 +27,7 @@ class Asked(msgspec.Struct, frozen=True):
     prompts: list[str]
     limit: int | None = None
     as_json: bool = False
+    schema: bytes | None = None
     dimensions: int = 16
 
 
@@ -37,8 +41,20 @@ class _Message(msgspec.Struct):
     content: str | list[_Part] | None = None
 
 
+class _Named(msgspec.Struct):
+    schema: msgspec.Raw = _NO_SCHEMA
+
+
 class _Format(msgspec.Struct):
+    """Of both endpoints: `schema` stands in `json_schema` for chat, beside `type` for responses."""
+
     type: str = "text"
+    json_schema: _Named | None = None
+    schema: msgspec.Raw = _NO_SCHEMA
+
+
+class _Text(msgspec.Struct):
+    format: _Format | None = None
 
 
 class _Sampling(msgspec.Struct):
@@ -71,6 +87,7 @@ class _Response(msgspec.Struct):
     instructions: str | None = None
     temperature: Temperature | None = None
     max_output_tokens: Limit | None = None
+    text: _Text | None = None
 
 
 _chat = msgspec.json.Decoder(_Chat)
@@ -86,7 +103,8 @@ def read_chat(body: bytes) -> Asked:
         asked.model,
         [_conversation(asked.messages)] * (asked.n or 1),
         asked.max_completion_tokens or asked.max_tokens,
-        asked.response_format is not None and asked.response_format.type != "text",
+        _is_json(asked.response_format),
+        _schema(asked.response_format),
     )
 
 
@@ -105,7 +123,8 @@ def read_response(body: bytes) -> Asked:
     asked = _response.decode(body)
     given = asked.input if isinstance(asked.input, str) else _conversation(asked.input)
     prompt = f"{asked.instructions}\n{given}" if asked.instructions else given
-    return Asked(asked.model, [prompt], asked.max_output_tokens)
+    form = asked.text.format if asked.text else None
+    return Asked(asked.model, [prompt], asked.max_output_tokens, _is_json(form), _schema(form))
 
 
 READERS = {
@@ -114,6 +133,17 @@ READERS = {
     EMBEDDINGS: read_embedding,
     RESPONSES: read_response,
 }
+
+
+def _is_json(form: _Format | None) -> bool:
+    return form is not None and form.type != "text"
+
+
+def _schema(form: _Format | None) -> bytes | None:
+    if form is None or form.type != "json_schema":
+        return None
+    found = form.json_schema.schema if form.json_schema else form.schema
+    return bytes(found) or None
 
 
 def _conversation(messages: list[_Message]) -> str:
