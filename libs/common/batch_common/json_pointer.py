@@ -1,7 +1,10 @@
 """JSON Pointers (RFC 6901): names of places in JSON. The empty pointer is the whole document."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
+
+# Of a position. No list is that long, and Python converts no more than 4300 to an integer.
+_MAX_DIGITS: Final = 20
 
 
 def pointer(path: Iterable[str | int]) -> str:
@@ -44,7 +47,7 @@ def walk(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 def _enter(value: Any, step: str) -> Any:
     if isinstance(value, dict):
         return value[step]
-    if isinstance(value, list) and step.removeprefix("-").isdecimal():
+    if isinstance(value, list) and step.removeprefix("-").isdecimal() and len(step) <= _MAX_DIGITS:
         return value[int(step)]
     raise LookupError(step)
 

@@ -62,8 +62,8 @@ def _not_json(data: bytes, error: Exception) -> str:
         json.loads(data)
     except json.JSONDecodeError as said:
         return f"it is not JSON: {said.msg} in line {said.lineno}, column {said.colno}"
-    except (UnicodeDecodeError, RecursionError):
-        pass
+    except (ValueError, RecursionError):
+        pass  # another encoding, an integer of more digits than Python reads, too many levels
     return f"it is not JSON: {error}"
 
 

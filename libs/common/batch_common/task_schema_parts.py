@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from batch_common.json_pointer import pointer, steps
 from batch_common.task_schema import CHOICES, LAST_USER_MESSAGE, Problem, Question, TaskSchema
 from batch_common.task_schema_places import has_place
+from batch_common.task_schema_text import plain, writable
 
 
 def problems_of_parts(schema: TaskSchema) -> Iterator[Problem]:
@@ -35,6 +36,18 @@ def _of_question(schema: TaskSchema, question: Question, at: str) -> Iterator[Pr
         yield Problem(at, said)
     if question.options and question.type not in CHOICES:
         yield Problem(f"{at}/options", f"a question of type {question.type} has no options")
+    yield from _of_options(question, at)
+
+
+def _of_options(question: Question, at: str) -> Iterator[Problem]:
+    """They may stand in the question, or in the `enum` of what it is predicted from."""
+    seen: dict[str, str] = {}
+    for option in question.options:
+        shown = plain(writable(option))
+        if shown in seen:
+            same = f"{seen[shown]!a} and {option!a}"
+            yield Problem(at, f"its options {same} are the same to a reviewer: change one")
+        seen[shown] = option
 
 
 def _of_source(schema: TaskSchema, source: str | None) -> str | None:

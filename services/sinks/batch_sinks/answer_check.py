@@ -10,6 +10,7 @@ from jsonschema_rs import Draft202012Validator
 from batch_common.task_schema import Problem, TaskSchema
 from batch_common.validation import problem_of
 from batch_sinks.answer import answer_text, is_cut_off
+from batch_sinks.json_line import MAX_LEVELS, is_shallow
 from batch_sinks.metrics import ANSWERS
 
 # Of one answer: a long list that is all wrong need not be told item by item.
@@ -61,6 +62,8 @@ class AnswerCheck:
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             cut = " (it was cut off at the limit of tokens)" if is_cut_off(body) else ""
             return None, [Problem("", f"the answer is not JSON: {error}{cut}")]
+        if not is_shallow(text.encode()):
+            return None, [Problem("", f"the answer is nested deeper than {MAX_LEVELS} levels")]
         return answer, self._problems(answer)
 
     def _problems(self, answer: Any) -> list[Problem]:

@@ -240,3 +240,30 @@ def test_whatever_stands_there_is_taken_or_refused(where: str, value: Any) -> No
     with suppress(TaskSchemaError):
         schema = parse_task_schema(json.dumps(template() | {where: value}).encode(), "x")
         assert decode_task_schema(encode_task_schema(schema)) == schema
+
+
+@pytest.mark.parametrize("step", ["9" * 5000, "-" + "9" * 5000])
+def test_a_place_of_more_digits_than_python_reads_is_nowhere(step: str) -> None:
+    """In a reference, and in what a prediction is from, by way of a reference."""
+    answer = {
+        "type": "object",
+        "properties": {"a": {"enum": ["x"]}, "b": {"$ref": f"#/properties/a/enum/{step}"}},
+    }
+    [(at, message)] = problems({"name": "x", "answer": answer})
+    assert (at, "leads nowhere" in message) == ("/answer/properties/b/$ref", True)
+
+
+def test_a_number_of_more_digits_than_python_reads_is_said_to_be_out_of_range() -> None:
+    [(at, message)] = problems(b'{"name": "x", "max": ' + b"9" * 5000 + b"}")
+    assert (at, "out of range" in message) == ("", True)
+
+
+@pytest.mark.parametrize("same", [["\u0001", "\u0002"], ["$x", "$\u2060x"], ["\ufffd", "\0"]])
+@pytest.mark.parametrize("kind", ["choice", "choices"])
+def test_options_that_a_reviewer_cannot_tell_apart_are_refused(same: list[str], kind: str) -> None:
+    question = {"name": "q", "title": "Q", "type": kind, "options": ["a", *same]}
+    answer = {"type": "object", "properties": {"a": {}}}
+    listed = {"name": "x", "answer": answer, "questions": [question]}
+    [(at, message)] = problems(listed)
+    assert (at, "the same to a reviewer" in message) == ("/questions/0", True)
+    assert message.isascii()

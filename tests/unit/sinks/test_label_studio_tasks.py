@@ -143,3 +143,12 @@ def test_messages_of_every_form_are_a_dialogue(said: Any, shown: list[tuple[str,
 def test_inputs_are_found_in_the_request(show: Any, source: str, value: Any) -> None:
     body = {"messages": [{"role": "user", "content": "how?"}], "n": 3, "image": PARTS[1]}
     assert shown_value(Input(name="x", title="x", source=source, show=show), body) == value
+
+
+@pytest.mark.parametrize("found", [10**310, -(10**4000), float("inf"), float("nan"), True])
+def test_a_number_that_no_float_holds_is_no_prediction(found: Any) -> None:
+    question = Question(name="n", title="n", type="number", source="/n")
+    schema = TaskSchema(name="s", answer={"type": "object"}, questions=(question,))
+    made = task(result(answer={"n": found}), schema)
+    assert made is not None
+    assert made["predictions"] == []

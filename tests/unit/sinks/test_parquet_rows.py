@@ -93,3 +93,9 @@ def test_without_pyarrow_it_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) 
     S3Handler(S3(bucket="b"))
     with pytest.raises(ConfigError, match=r"pip install 'vllm-batch-server\[parquet\]'"):
         S3Handler(S3(bucket="b", parquet=True))
+
+
+@pytest.mark.parametrize("count", [True, -1, 1 << 63, 10**400, 2.5, "7", None])
+def test_what_is_no_count_of_tokens(count: Any) -> None:
+    found = row({"usage": {"prompt_tokens": count, "completion_tokens": (1 << 63) - 1}})
+    assert (found["input_tokens"], found["output_tokens"]) == (None, (1 << 63) - 1)

@@ -1,10 +1,10 @@
 """A task schema as Label Studio's labelling interface: what a reviewer sees, and is asked."""
 
-import re
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from batch_common.task_schema import Input, Question, TaskSchema
+from batch_common.task_schema_text import plain, writable
 from batch_sinks.label_studio.columns import ANSWER, column_names
 
 SHOWN_ANSWER: Final = "model-answer"
@@ -32,10 +32,6 @@ _OBJECTS: Final = {
         {"valueType": "json", "layout": "dialogue", "nameKey": "role", "textKey": "content"},
     ),
 }
-# XML 1.0 has no way to write these.
-_UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-# In what is shown, a $ before a letter, a digit or a bracket would be replaced by task data.
-_VARIABLE: Final = re.compile(r"\$(?=[\w\[{])")
 
 
 def make_interface(schema: TaskSchema) -> str:
@@ -57,10 +53,6 @@ def options_of(question: Question) -> tuple[str, ...]:
     if question.type == "boolean":
         return (YES, NO)
     return tuple(writable(option) for option in question.options)
-
-
-def writable(text: str) -> str:
-    return _UNWRITABLE.sub("\ufffd", text)
 
 
 def _show(view: Element, shown: Input, column: str) -> None:
@@ -90,15 +82,10 @@ def _ask(view: Element, question: Question) -> None:
 
 def _option(control: Element, option: str) -> None:
     """An alias is what stands in results; it is taken as it is."""
-    choice = SubElement(control, "Choice", value=_plain(option))
+    choice = SubElement(control, "Choice", value=plain(option))
     if choice.get("value") != option:
         choice.set("alias", option)
 
 
 def _title(view: Element, title: str) -> None:
-    SubElement(view, "Header", value=_plain(writable(title)), size="4")
-
-
-def _plain(text: str) -> str:
-    """A word joiner, which nobody sees, keeps a $ from being taken for a variable."""
-    return _VARIABLE.sub("$\u2060", text)
+    SubElement(view, "Header", value=plain(writable(title)), size="4")

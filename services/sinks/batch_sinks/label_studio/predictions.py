@@ -3,19 +3,19 @@ have Label Studio refuse the whole import.
 """
 
 import json
-import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from batch_common.json_pointer import resolve
 from batch_common.task_schema import Question, TaskSchema
+from batch_common.task_schema_text import writable
 from batch_sinks.label_studio.interface import (
     CONTROLS,
     NO,
     SHOWN_ANSWER,
     YES,
     options_of,
-    writable,
 )
 
 
@@ -74,7 +74,9 @@ def _rating(question: Question, found: Any) -> dict[str, Any] | None:
 
 
 def _number(_: Question, found: Any) -> dict[str, Any] | None:
-    return {"number": found} if _is_number(found) and math.isfinite(found) else None
+    # JSON has integers that no float can hold, and Python refuses to convert those.
+    fits = _is_number(found) and abs(found) <= sys.float_info.max
+    return {"number": found} if fits else None
 
 
 def _text(_: Question, found: Any) -> dict[str, Any] | None:

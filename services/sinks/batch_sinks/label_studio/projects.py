@@ -8,13 +8,13 @@ import msgspec
 
 from batch_common.logs import get_log
 from batch_common.task_schema import TaskSchema
+from batch_common.task_schema_text import writable
 from batch_sinks.label_studio.client import Client
 from batch_sinks.label_studio.interface import (
     CONTROLS,
     SHOWN_ANSWER,
     make_interface,
     options_of,
-    writable,
 )
 from batch_sinks.label_studio.refusal import MissingError
 from batch_sinks.sink import DeliveryError

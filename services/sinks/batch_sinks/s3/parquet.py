@@ -128,7 +128,8 @@ def _tokens(body: Any) -> tuple[int | None, int | None]:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and 0 <= value < 1 << 63 else None
+    """`True` is an int to Python, but no count."""
+    return value if type(value) is int and 0 <= value < 1 << 63 else None
 
 
 def _text(value: Any) -> str | None:
