@@ -20,10 +20,8 @@ from batch_common.config_file import dump_config
 from batch_common.db import Database
 from batch_common.secret import Secret
 from batch_sinks.ended import EndedBatches
-from batch_sinks.json_line import decode_line
 from batch_sinks.postgres import PostgresHandler
 from batch_sinks.sink import DeliveryError, Item
-from batch_sinks.storable import storable_json
 from support.finished import Finished, finish
 from support.ports import free_port
 from support.wait import until
@@ -174,16 +172,6 @@ async def test_a_repeat_changes_nothing(deliver: Deliver, postgres_url: str, the
     before = await theirs.fetch("SELECT xmin, * FROM batch_results ORDER BY custom_id")
     await deliver(postgres_url)
     assert await theirs.fetch("SELECT xmin, * FROM batch_results ORDER BY custom_id") == before
-
-
-@pytest.mark.parametrize(
-    "odd", ["9" * 4300, "9" * 200_000, "1e400", "1e-400", "[" * 900 + '"\\u0000"' + "]" * 900]
-)
-async def test_postgres_takes_every_line_that_we_take(odd: str, theirs: Any) -> None:
-    """Its own limits (numbers of 131,072 digits, no NUL) lie beyond what is left of a line."""
-    line = decode_line(f'{{"a": {odd}, "b": [{odd}], "c": 7}}'.encode())
-    stored = await theirs.fetchval("SELECT $1::text::jsonb", storable_json(line).decode())
-    assert stored["c"] == 7
 
 
 async def test_a_table_of_their_own_in_a_schema(
