@@ -6,7 +6,6 @@ Held to the contract that the driver's own keeps: tests/unit/gpu/test_nvml_contr
 
 import queue
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +62,19 @@ class FakeNvml:
     def __init__(self, *cards: Card, migs: tuple[Card, ...] = (), no_driver: bool = False) -> None:
         self.cards = list(cards) if cards or no_driver else [Card()]
         self.migs = list(migs)
-        self.no_driver = no_driver
         self.driver = "580.65.06"
         self.cuda = 13000
+        # Raised by every call that concerns a GPU; None: none is.
+        self.failure: Exception | None = None
+        # The error that the library begins with; None: it begins.
+        self.no_begin: int | None = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND if no_driver else None
         self.calls = 0
         self._may_answer = threading.Event()
         self._may_answer.set()
-        self._events: queue.Queue[tuple[Card, int, int]] = queue.Queue()
-        self._inits = 0
+        self._sets: list[_EventSet] = []
+        # Reported before anybody listened.
+        self._unheard: list[_Event] = []
+        self.inits = 0
         self._file: Path | None = None
         self._told = 0
 
@@ -89,14 +93,20 @@ class FakeNvml:
 
     def report(self, xid: int, card: int = 0, instance: int = _WHOLE) -> None:
         """As the driver does."""
-        self._events.put((self.cards[card], xid, instance))
+        kind = pynvml.nvmlEventTypeXidCriticalError
+        event = _Event(self.cards[card], kind, xid, instance)
+        listening = [each for each in self._sets if each.hears(event.device)]
+        for each in listening:
+            each.events.put(event)
+        if not listening:
+            self._unheard.append(event)
 
     def _call(self) -> None:
         self.calls += 1
         self._may_answer.wait()
-        if self.no_driver:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-        if not self._inits:
+        if self.no_begin is not None:
+            raise pynvml.NVMLError(self.no_begin)
+        if not self.inits:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
         self._obey()
 
@@ -112,26 +122,31 @@ class FakeNvml:
 
     def _of(self, card: Card, value: Any) -> Any:
         self._call()
-        if card.is_lost:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        self._reach(card)
         if value is None:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return value
+
+    def _reach(self, card: Card) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if card.is_lost:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
 
     def _whole(self, card: Card) -> Card:
         return next(each for each in self.cards if each.uuid == card.whole)
 
     def nvmlInit(self) -> None:
-        self._inits += 1
+        self.inits += 1
         try:
             self._call()
         except pynvml.NVMLError:
-            self._inits -= 1
+            self.inits -= 1
             raise
 
     def nvmlShutdown(self) -> None:
         self._call()
-        self._inits -= 1
+        self.inits -= 1
 
     def nvmlSystemGetDriverVersion(self) -> str:
         self._call()
@@ -149,6 +164,7 @@ class FakeNvml:
         self._call()
         if not 0 <= index < len(self.cards):
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        self._reach(self.cards[index])
         return self.cards[index]
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Card:
@@ -239,26 +255,35 @@ class FakeNvml:
         self._of(card, 0)
         if not card.has_events:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        events.append(card)
+        events.cards.append(card)
+        for event in [each for each in self._unheard if each.device is card]:
+            self._unheard.remove(event)
+            events.events.put(event)
 
-    def nvmlEventSetCreate(self) -> list[Card]:
+    def nvmlEventSetCreate(self) -> "_EventSet":
         self._call()
-        return []
+        self._sets.append(_EventSet())
+        return self._sets[-1]
 
-    def nvmlEventSetWait_v2(self, events: list[Card], timeout_ms: int) -> Any:
+    def nvmlEventSetWait_v2(self, events: "_EventSet", timeout_ms: int) -> Any:
         """The file's Xids come with the next reading; a driver that hangs reports none."""
-        deadline = time.monotonic() + timeout_ms / 1000
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                card, xid, instance = self._events.get(timeout=left)
-            except queue.Empty:
-                break
-            if any(each is card for each in events):
-                return _Event(card, pynvml.nvmlEventTypeXidCriticalError, xid, instance)
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        try:
+            return events.events.get(timeout=timeout_ms / 1000)
+        except queue.Empty:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT) from None
 
-    def nvmlEventSetFree(self, events: Any) -> None:
+    def nvmlEventSetFree(self, events: "_EventSet") -> None:
         self._call()
+        self._sets.remove(events)
+
+
+class _EventSet:
+    def __init__(self) -> None:
+        self.cards: list[Card] = []
+        self.events: queue.Queue[_Event] = queue.Queue()
+
+    def hears(self, card: Card) -> bool:
+        return any(each is card for each in self.cards)
 
 
 class _Event(msgspec.Struct, frozen=True):

@@ -30,11 +30,14 @@ async def the_runner(bus: Bus) -> RunnerState:
 
 
 async def until_status(bus: Bus, status: str, within_s: float = 20) -> RunnerState:
+    found: list[RunnerState] = []
+
     async def shows() -> bool:
-        return any(state.status == status for state in await present(bus))
+        found[:] = [state for state in await present(bus) if state.status == status]
+        return bool(found)
 
     await until(shows, within_s=within_s, what=f"a runner that is {status}")
-    return next(state for state in await present(bus) if state.status == status)
+    return found[0]
 
 
 def redelivered() -> float:
@@ -81,6 +84,24 @@ async def test_a_gpu_off_the_bus_hands_back_within_five_seconds_and_another_runn
     assert all(
         claim.runner != down.runner for claim in scheduler.claims if claim.chunk == later.chunk
     )
+
+
+async def test_a_runner_started_beside_a_lost_gpu_takes_nothing_until_it_is_back(
+    scheduler: ScriptedScheduler, runners: Runners, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart, by hand or by a supervisor, must not turn "off the bus" into good health."""
+    monkeypatch.setattr("batch_gpu_runner.gpu.watch._LOOK_AGAIN_S", 0.1)
+    lost = Card(uuid="GPU-b", is_lost=True)
+    [ready] = await scheduler.plan(prompts(20))
+    await scheduler.release(ready)
+    runners.start(FakeNvml(Card(), lost), options=SLOW, gpu=WATCHED)
+    down = await until_status(bus, "down")
+    assert down.reason is not None
+    assert "GPU 1" in down.reason
+    assert [gpu.index for gpu in down.gpus] == [0]
+    assert scheduler.claims == []
+    lost.is_lost = False
+    assert (await scheduler.completed(ready)).completed == 20
 
 
 class Step(msgspec.Struct, frozen=True):

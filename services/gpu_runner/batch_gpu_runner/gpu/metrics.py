@@ -6,8 +6,8 @@ from prometheus_client import Gauge
 
 from batch_common.metrics import Metrics
 from batch_gpu_runner.gpu.nvml import THROTTLE_REASONS
-from batch_gpu_runner.gpu.policy import State
-from batch_gpu_runner.gpu.reading import Gpu, Reading
+from batch_gpu_runner.gpu.policy import Health, State
+from batch_gpu_runner.gpu.reading import Gpu, Reading, Unreached
 
 _RUNNER: Final = Metrics("runner")
 _GPU: Final = {"gpu": "the driver's index; of a MIG device its UUID"}
@@ -88,6 +88,13 @@ def show_gpu(gpu: Gpu, driver: str) -> None:
 
 def show_state(gpu: Gpu, state: State) -> None:
     HEALTH.labels(label(gpu)).set(state.health)
+
+
+def show_unreached(unreached: tuple[Unreached, ...]) -> None:
+    """As far as it is known which they are."""
+    for each in unreached:
+        if each.index is not None:
+            HEALTH.labels(str(each.index)).set(Health.CRITICAL)
 
 
 def show_reading(gpu: Gpu, reading: Reading) -> None:

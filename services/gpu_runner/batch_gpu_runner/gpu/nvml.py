@@ -1,13 +1,14 @@
 """Asking the driver. Everything here blocks, for as long as the driver does."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import pynvml
 
 from batch_common.logs import get_log
 from batch_gpu_runner.gpu.library import Library, NvmlError
-from batch_gpu_runner.gpu.reading import Gpu, Lost, Reading
+from batch_gpu_runner.gpu.reading import Found, Gpu, Lost, Reading, Unreached
 from batch_gpu_runner.gpu.visible import by_prefix, is_in_driver_order, named_devices
 
 log = get_log(__name__)
@@ -41,6 +42,9 @@ _UNAVAILABLE: Final = frozenset(
 )
 
 
+Failed = Callable[[int | None, Exception], None]
+
+
 class Nvml:
     """One use of the library, from `open` to `close`."""
 
@@ -49,14 +53,41 @@ class Nvml:
         self._environ = environ
         # By UUID: the device's own handle, and that of the whole GPU, which differs for MIG.
         self._handles: dict[str, tuple[Any, Any]] = {}
+        self._is_open = False
 
     def open(self) -> tuple[Gpu, ...]:
-        """The GPUs this process uses. Raises NvmlError where there is no driver."""
-        self.library.nvmlInit()
-        found = [self._known(handle) for handle in self._used()]
-        return tuple(gpu for gpu in found if gpu is not None)
+        """The GPUs this process uses. Raises NvmlError where there is no driver, or for the first
+        GPU that cannot be reached.
+        """
+        self._init()
+        return tuple(self._known(handle) for _, handle in self._used(_raise))
+
+    def look(self) -> Found:
+        """The same, each GPU for itself: one that is lost hides no other. May be called again.
+
+        Raises NvmlError, or what else the library raises, where nothing is known of any.
+        """
+        self._init()
+        unreached: list[Unreached] = []
+        gpus: list[Gpu] = []
+
+        def failed(index: int | None, error: Exception) -> None:
+            unreached.append(Unreached(index, _why(error)))
+
+        try:
+            for index, handle in self._used(failed):
+                try:
+                    gpus.append(self._known(handle))
+                except Exception as error:  # noqa: BLE001 - a library may raise anything
+                    failed(index, error)
+        finally:
+            if not gpus:  # the next look begins anew: what has changed since is seen only so
+                with contextlib.suppress(Exception):
+                    self.close()
+        return Found(gpus=tuple(gpus), unreached=tuple(unreached), driver=self._driver(gpus))
 
     def close(self) -> None:
+        self._is_open = False
         self.library.nvmlShutdown()
 
     def driver(self) -> str:
@@ -78,8 +109,8 @@ class Nvml:
         own, whole = self._handles[gpu.uuid]
         try:
             return self._read(own, whole, gpu)
-        except NvmlError as error:
-            return Lost(f"the driver cannot reach it ({error})")
+        except Exception as error:  # noqa: BLE001 - a library may raise anything
+            return Lost(_why(error))
 
     def whole_gpu(self, gpu: Gpu) -> Any:
         """The handle that Xids are reported for."""
@@ -90,40 +121,80 @@ class Nvml:
         own, _ = self._handles[gpu.uuid]
         return self.library.nvmlDeviceGetGpuInstanceId(own) if gpu.is_mig else None
 
-    def _used(self) -> list[Any]:
-        every = range(self.library.nvmlDeviceGetCount())
+    def _init(self) -> None:
+        if not self._is_open:
+            self.library.nvmlInit()
+            self._is_open = True
+
+    def _driver(self, gpus: list[Gpu]) -> str:
+        try:
+            return self.driver() if gpus else ""
+        except Exception:  # noqa: BLE001 - it is only shown
+            return ""
+
+    def _used(self, failed: Failed) -> Iterator[tuple[int | None, Any]]:
+        """Index, where it is known, and handle of each; `failed` hears of the others."""
+        count = self.library.nvmlDeviceGetCount()
         named = named_devices(self._environ)
-        if named is None:
-            return [self.library.nvmlDeviceGetHandleByIndex(index) for index in every]
-        handles = []
-        for entry in named:
-            handle = self._named(entry, len(every))
+        for entry in map(str, range(count)) if named is None else named:
+            index = int(entry) if entry.isdecimal() else None
+            try:
+                handle = self._named(entry, count)
+            except Exception as error:  # noqa: BLE001 - a library may raise anything
+                failed(index, error)
+                continue
             if handle is None:  # CUDA stops here as well
                 break
-            handles.append(handle)
-        self._warn_of_order(named, len(every))
-        return handles
+            yield index, handle
+        if named is not None:
+            self._warn_of_order(named, count)
 
     def _named(self, entry: str, count: int) -> Any | None:
         library = self.library
         if entry.isdecimal():
             return library.nvmlDeviceGetHandleByIndex(int(entry)) if int(entry) < count else None
         if entry.startswith("MIG-"):
-            return _or_none(library.nvmlDeviceGetHandleByUUID, entry)
-        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        at = by_prefix([library.nvmlDeviceGetUUID(handle) for handle in handles], entry)
-        return None if at is None else handles[at]
+            return self._mig(entry)
+        return self._with_uuid(entry, count)
+
+    def _mig(self, uuid: str) -> Any | None:
+        try:
+            return self.library.nvmlDeviceGetHandleByUUID(uuid)
+        except NvmlError as error:
+            if error.value in (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_INVALID_ARGUMENT):
+                return None
+            raise
+
+    def _with_uuid(self, entry: str, count: int) -> Any | None:
+        """Where none begins so, one that cannot be reached may be it: its error is raised."""
+        library = self.library
+        known: list[tuple[str, Any]] = []
+        lost: Exception | None = None
+        for index in range(count):
+            try:
+                handle = library.nvmlDeviceGetHandleByIndex(index)
+                known.append((library.nvmlDeviceGetUUID(handle), handle))
+            except Exception as error:  # noqa: BLE001 - a library may raise anything
+                lost = error
+        at = by_prefix([uuid for uuid, _ in known], entry)
+        if at is None and lost is not None:
+            raise lost
+        return None if at is None else known[at][1]
 
     def _warn_of_order(self, named: tuple[str, ...], count: int) -> None:
         """With unlike GPUs, CUDA's number 0 may be another than the driver's."""
         if is_in_driver_order(self._environ) or not any(entry.isdecimal() for entry in named):
             return
         library = self.library
-        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        if len({library.nvmlDeviceGetName(handle) for handle in handles}) > 1:
+        try:
+            handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+            names = {library.nvmlDeviceGetName(handle) for handle in handles}
+        except Exception:  # noqa: BLE001 - one that is lost has worse to say than this
+            return
+        if len(names) > 1:
             log.warning("gpu_order_unsure", do="set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")
 
-    def _known(self, handle: Any) -> Gpu | None:
+    def _known(self, handle: Any) -> Gpu:
         library = self.library
         uuid = library.nvmlDeviceGetUUID(handle)
         is_mig = uuid.startswith("MIG-")
@@ -193,6 +264,14 @@ class Nvml:
     def _throttled_by(self, whole: Any) -> frozenset[str]:
         bits = _or_none(self.library.nvmlDeviceGetCurrentClocksThrottleReasons, whole) or 0
         return frozenset(name for bit, name in THROTTLE_REASONS.items() if bits & bit)
+
+
+def _raise(_: int | None, error: Exception) -> None:
+    raise error
+
+
+def _why(error: Exception) -> str:
+    return f"the driver cannot reach it ({error})"
 
 
 def _or_none(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -60,6 +60,28 @@ class Lost(msgspec.Struct, frozen=True):
     why: str
 
 
+class Unreached(msgspec.Struct, frozen=True):
+    """A GPU of this runner that the driver names and cannot reach.
+
+    index: NVML's; None where it is not known either
+    why: fit for anybody
+    """
+
+    index: int | None
+    why: str
+
+    def __str__(self) -> str:
+        return self.why if self.index is None else f"GPU {self.index}: {self.why}"
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at the machine showed. `driver`: its version, as 580.65.06; empty: unknown."""
+
+    gpus: tuple[Gpu, ...]
+    unreached: tuple[Unreached, ...] = ()
+    driver: str = ""
+
+
 class Xid(msgspec.Struct, frozen=True):
     """An error report of the driver."""
 

@@ -16,16 +16,20 @@ class XidEvents:
     """The Xids of these GPUs, from now on."""
 
     def __init__(self, nvml: Nvml, gpus: tuple[Gpu, ...]) -> None:
-        """Raises NvmlError where events cannot be had at all."""
+        """Raises NvmlError, or what else the library raises, where no GPU has any events."""
         self._library = nvml.library
-        # GPU, the UUID of the whole GPU it is or lies in, and its instance there.
-        self._ours = [(gpu, self._uuid(nvml.whole_gpu(gpu)), nvml.instance(gpu)) for gpu in gpus]
         self._events = self._library.nvmlEventSetCreate()
-        wanted = pynvml.nvmlEventTypeXidCriticalError
+        # GPU, the UUID of the whole GPU it is or lies in, and its instance there.
+        self._ours: list[tuple[Gpu, str, int | None]] = []
+        failure: Exception | None = None
         for gpu in gpus:
-            whole = nvml.whole_gpu(gpu)
-            supported = self._library.nvmlDeviceGetSupportedEventTypes(whole)
-            self._library.nvmlDeviceRegisterEvents(whole, wanted & supported, self._events)
+            try:
+                self._register(nvml, gpu)
+            except Exception as error:  # noqa: BLE001 - a library may raise anything
+                failure = error
+        if failure is not None and not self._ours:
+            self.close()
+            raise failure
 
     def wait(self, within_s: float) -> list[tuple[Gpu, Xid]]:
         """The next one, for each GPU it concerns; empty when none came."""
@@ -42,11 +46,19 @@ class XidEvents:
     def close(self) -> None:
         self._library.nvmlEventSetFree(self._events)
 
+    def _register(self, nvml: Nvml, gpu: Gpu) -> None:
+        whole = nvml.whole_gpu(gpu)
+        ours = (gpu, self._uuid(whole), nvml.instance(gpu))
+        wanted = pynvml.nvmlEventTypeXidCriticalError
+        supported = self._library.nvmlDeviceGetSupportedEventTypes(whole)
+        self._library.nvmlDeviceRegisterEvents(whole, wanted & supported, self._events)
+        self._ours.append(ours)
+
     def _concerned(self, event: Any) -> list[Gpu]:
         """A GPU that fell off the bus may have no name any more: then it may be any of ours."""
         try:
             uuid = self._uuid(event.device)
-        except NvmlError:
+        except Exception:  # noqa: BLE001 - a library may raise anything
             return [gpu for gpu, _, _ in self._ours]
         at = event.gpuInstanceId
         return [

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final
 
 from batch_common.logs import get_log
-from batch_gpu_runner.gpu.library import NvmlError
 from batch_gpu_runner.gpu.nvml import Nvml
 from batch_gpu_runner.gpu.reading import Gpu, Xid
 from batch_gpu_runner.gpu.xid_events import XidEvents
@@ -41,19 +40,19 @@ class XidThread:
     def _run(self) -> None:
         try:
             events = XidEvents(self._nvml, self._gpus)
-        except NvmlError as error:
+        except Exception as error:  # noqa: BLE001 - a library may raise anything
             # In WSL, on virtual GPUs and on some older ones: readings remain.
             log.info("xids_not_reported", why=str(error))
             return
         while not self._stopping.is_set():
             self._wait(events)
-        with contextlib.suppress(NvmlError):
+        with contextlib.suppress(Exception):
             events.close()
 
     def _wait(self, events: XidEvents) -> None:
         try:
             found = events.wait(_WAIT_S)
-        except NvmlError as error:
+        except Exception as error:  # noqa: BLE001 - a library may raise anything
             # A lost GPU shows in its readings; the others may still have something to report.
             log.debug("xid_wait_failed", why=str(error))
             self._stopping.wait(_WAIT_S)
