@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from batch_cli.main import main
+from batch_common import config as settings
+from batch_common.db import open_database
+from batch_common.migrate import migrate
 from support.command_line import vllm_batch
 
 PACKAGE = """
@@ -69,3 +72,14 @@ def test_up_starts_nothing_then(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: result_handlers.custom.mine: Bad could")
     assert "hunter2" not in done.stderr
     assert list((data / "logs").iterdir()) == []
+
+
+async def test_a_redrive_of_nothing_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = open_database(settings.Database(), tmp_path)
+    await migrate(database)
+    await database.close()
+    words = ["sinks", "redrive", "--data-dir", str(tmp_path)]
+    assert await asyncio.to_thread(main, words) == 0
+    assert capsys.readouterr().err == "nothing waits, and nothing was given up\n"

@@ -20,7 +20,7 @@ _CACHE_SHARE: Final = 0.1
 
 _UNSEEN: Final = warn(
     CHECK,
-    "whether the model fits was not looked at: the engine of the `up` that runs has the GPU",
+    "whether the model fits was not looked at: the engine of the `up` that runs may have the GPU",
     "end it first, or name another --data-dir",
 )
 
