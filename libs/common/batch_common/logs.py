@@ -18,17 +18,17 @@ _SHARED: list[Processor] = [
 
 
 class Unfailing:
-    """Writes where it can: a full disk under a log file must not end the loop that logs."""
+    """Writes where it can: neither a full disk nor a closed file may end the loop that logs."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._file.write(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._file.flush()
 
 
