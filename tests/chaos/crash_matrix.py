@@ -101,7 +101,7 @@ MATRIX: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "commit webhook create", "commit webhook change", "commit webhook rotate",
             "ask webhook.test", "commit webhook delete",
         ),
-        "scheduler": ("commit batch end",),
+        "scheduler": ("commit batch end", "commit webhook swept"),
         "sinks": ("answer webhook.test", "commit delivery claim", "commit delivery delivered"),
     },
     "receiver is slow": {"sinks": ("commit delivery keep",)},

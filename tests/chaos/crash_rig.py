@@ -55,7 +55,7 @@ _CONSTANTS: Final = {
         "batch_common.relay:_AUDIT_S": 0.5,
         "batch_scheduler.app:_EVENTS.ack_wait_s": 2.0,
         "batch_scheduler.app:_COMPLETIONS.ack_wait_s": 2.0,
-        "batch_scheduler.app:_SWEEP_FILES_S": 0.3,
+        "batch_scheduler.app:_SWEEP_S": 0.3,
         "batch_scheduler.sweep:GRACE_S": 3.0,
         "batch_scheduler.reconcile:_FRESH_S": 0.5,
         "batch_scheduler.validate:_STAND_BACK_S": 0.5,

@@ -262,7 +262,8 @@ async def plan_lost(rig: Rig) -> None:
 
 async def webhook_endpoint(rig: Rig) -> None:
     """Made over the API, tried out, told of an end, and deleted."""
-    path = f"/v1/webhook_endpoints/{await _add_endpoint(rig)}"
+    endpoint = await _add_endpoint(rig)
+    path = f"/v1/webhook_endpoints/{endpoint}"
     await rig.ok("POST", path, json={"name": "changed"})
     await rig.ok("POST", f"{path}/rotate_secret", json={})
     await rig.ok("POST", f"{path}/test", json={"event_type": "batch.completed"})
@@ -275,6 +276,10 @@ async def webhook_endpoint(rig: Rig) -> None:
         await _until_rows(rig, "a delivery to the endpoint", told, batch["id"])
     answer = await rig.ask("DELETE", path)
     assert answer.status_code in (200, 404), answer.text
+    there = "SELECT count(*) FROM webhook_endpoints WHERE id = ?"
+    await until(
+        lambda: rig.rows(there, endpoint) == 0, within_s=PATIENCE_S, what="the end of its row"
+    )
 
 
 async def receiver_is_slow(rig: Rig) -> None:

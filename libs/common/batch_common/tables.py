@@ -243,7 +243,7 @@ webhook_endpoints = Table(
     Column("old_secrets", _Json, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    # A deleted one stays, as a cursor for lists.
+    # A deleted one stays for a day, as a cursor for lists.
     Column("deleted_at", BigInteger),
     Index("webhook_endpoints_by_tenant", "tenant", "id"),
 )

@@ -48,7 +48,7 @@ from batch_scheduler.rates import Rates
 from batch_scheduler.reach import Reach
 from batch_scheduler.reconcile import reconcile
 from batch_scheduler.release import Releaser
-from batch_scheduler.sweep import sweep_batches, sweep_files
+from batch_scheduler.sweep import sweep_batches, sweep_endpoints, sweep_files
 from batch_scheduler.validate import Validator
 from batch_scheduler.wakes import Wakes
 
@@ -59,7 +59,7 @@ _ACK_WAIT_S: Final = 30.0
 _FETCH_S: Final = 1.0
 # Loops end after the item in hand; what takes longer is cut off and done again by the next.
 _DRAIN_S: Final = 10.0
-_SWEEP_FILES_S: Final = 60.0
+_SWEEP_S: Final = 60.0
 _EVENTS: Final = Consumer(
     stream=BATCHES,
     durable="scheduler",
@@ -192,7 +192,10 @@ def _loops(context: Context, ended: asyncio.Event) -> dict[str, Coroutine[Any, A
         "reconcile": loop("reconcile", partial(reconcile, context), every_s=settings.reconcile_s),
         "sweep_batches": loop("sweep_batches", partial(sweep_batches, context), wakes.sweep),
         "collect": loop("collect", Collector(context).look, every_s=LOOK_S),
-        "sweep_files": loop("sweep_files", partial(sweep_files, context), every_s=_SWEEP_FILES_S),
+        "sweep_files": loop("sweep_files", partial(sweep_files, context), every_s=_SWEEP_S),
+        "sweep_endpoints": loop(
+            "sweep_endpoints", partial(sweep_endpoints, context), every_s=_SWEEP_S
+        ),
         "events": consume(Puller(context.bus, _EVENTS), partial(_on_event, context), ended),
         "completions": consume(
             Puller(context.bus, _COMPLETIONS), partial(commit_delivery, context), ended

@@ -1,4 +1,4 @@
-"""Removing what nobody needs any more: segments, plans, deleted and expired files."""
+"""Removing what nobody needs any more: segments, plans, files, and rows of deleted endpoints."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +10,7 @@ from batch_common.errors import BlobNotFoundError, BlobUnavailableError
 from batch_common.keys import batch_of_errors, chunk_prefix, plan_prefix
 from batch_common.logs import get_log
 from batch_common.state import TERMINAL, BatchStatus, ChunkState, DeliveryState
-from batch_common.tables import batches, chunks, deliveries, files, spans
+from batch_common.tables import batches, chunks, deliveries, files, spans, webhook_endpoints
 from batch_scheduler.context import AnyRow, Context
 from batch_scheduler.input_file import parts_of
 
@@ -102,6 +102,22 @@ async def sweep_files(context: Context) -> bool:
         if await _mark_purged(context, file):
             await _purge(context, file)
     return len(unneeded) == _AT_ONCE
+
+
+async def sweep_endpoints(context: Context) -> bool:
+    """Rows of deleted webhook endpoints; True when there may be more.
+
+    Until then they are cursors of those who walk through a list. A delivery to one is skipped,
+    whether its row is there or not.
+    """
+    known = webhook_endpoints.c
+    statement = select(known.id).where(known.deleted_at < clock.now() - GRACE_S).limit(_AT_ONCE)
+    async with context.database.read() as conn:
+        ids = (await conn.execute(statement)).scalars().all()
+    if ids:
+        async with context.database.write("webhook swept") as conn:
+            await conn.execute(delete(webhook_endpoints).where(known.id.in_(ids)))
+    return len(ids) == _AT_ONCE
 
 
 async def _unneeded_files(context: Context) -> Sequence[AnyRow]:

@@ -12,14 +12,15 @@ from batch_common.blobs import BlobStore
 from batch_common.bus import Bus
 from batch_common.keys import file_content, plan_prefix
 from batch_common.state import BatchStatus, DeliveryState
-from batch_common.tables import deliveries, files, spans
+from batch_common.tables import deliveries, files, spans, webhook_endpoints
 from batch_scheduler.context import Context
 from batch_scheduler.fleet import Fleet
 from batch_scheduler.rates import Rates
-from batch_scheduler.sweep import GRACE_S, sweep_batches, sweep_files
+from batch_scheduler.sweep import GRACE_S, sweep_batches, sweep_endpoints, sweep_files
 from batch_scheduler.wakes import Wakes
 from support.fake_runner import FakeRunner
 from support.wait import until
+from support.webhook_endpoint import add_endpoint, set_endpoint
 
 from .conftest import House, request_line
 
@@ -155,3 +156,16 @@ async def test_a_plan_stays_while_its_results_may_be_delivered(
         await conn.execute(update(deliveries).values(state=DeliveryState.DELIVERED))
     await sweep_batches(context)
     assert not await house.blobs.list(plan_prefix(batch.id))
+
+
+async def test_deleted_endpoints_go_a_grace_later(house: House, context: Context) -> None:
+    recently = clock.timestamp() - int(GRACE_S) + 60
+    times = [LONG_AGO] * 60 + [recently, None]
+    ids = [await add_endpoint(house.database, "https://example.com/hook") for _ in times]
+    for endpoint, at in zip(ids, times, strict=True):
+        await set_endpoint(house.database, endpoint, deleted_at=at)
+    assert await sweep_endpoints(context), "more than one turn takes"
+    assert not await sweep_endpoints(context)
+    async with house.database.read() as conn:
+        left = (await conn.execute(select(webhook_endpoints.c.id))).scalars().all()
+    assert sorted(left) == sorted(ids[-2:])
