@@ -100,12 +100,14 @@ in every service. Made by `scripts/metrics_page.py` from the declarations in the
 
 
 def all_metrics() -> tuple[About, ...]:
-    """Every declaration there is."""
+    """Every declaration there is, in an order that no order of imports changes."""
     for module in MODULES:
         importlib.import_module(module)
     places = ("every service", "gateway", "scheduler", "scheduler that holds the lease", "runner")
     order = {place: number for number, place in enumerate(places)}
-    return tuple(sorted(declared(), key=lambda each: order.get(each.shown_by, len(order))))
+    return tuple(
+        sorted(declared(), key=lambda each: (order.get(each.shown_by, len(order)), each.name))
+    )
 
 
 def page() -> str:
