@@ -106,7 +106,7 @@ def all_metrics() -> tuple[About, ...]:
     places = ("every service", "gateway", "scheduler", "scheduler that holds the lease", "runner")
     order = {place: number for number, place in enumerate(places)}
     return tuple(
-        sorted(declared(), key=lambda each: (order.get(each.shown_by, len(order)), each.name))
+        sorted(declared(), key=lambda each: (order.get(each.shown_by, 9), each.shown_by, each.name))
     )
 
 
