@@ -1,6 +1,9 @@
 """Backups between real databases and stores: every row, every object, and what is refused."""
 
+import hashlib
 import stat
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import msgspec
 import pytest
 from sqlalchemy import (
     JSON,
@@ -23,7 +27,7 @@ from sqlalchemy import (
 )
 
 from batch_cli.backup.create import create
-from batch_cli.backup.formats import Manifest
+from batch_cli.backup.formats import Dump, Manifest
 from batch_cli.backup.place import Place, open_place
 from batch_cli.backup.restore import restore
 from batch_cli.backup.verify import problems_of
@@ -54,7 +58,7 @@ OBJECTS = {
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return open_place(str(tmp_path / "place"), {})
+    return open_place(str(tmp_path / "place"), {}, make=True)
 
 
 @pytest.fixture
@@ -293,17 +297,18 @@ async def test_a_restoration_broken_off_goes_on(
     await migrate(database)
     await _put(blobs, OBJECTS)
     made = await create(database, blobs, place, REPORT)
-    read = place.store.stream
+    read = place.lines
 
-    def fail_at_rows(key: str, start: int, end: int) -> AsyncIterator[bytes]:
+    def fail_at_rows(key: str) -> AsyncIterator[bytes]:
         if "/tables/" in key:
             raise BlobUnavailableError("gone")
-        return read(key, start, end)
+        return read(key)
 
-    monkeypatch.setattr(place.store, "stream", fail_at_rows)
+    monkeypatch.setattr(place, "lines", fail_at_rows)
     with pytest.raises(BlobUnavailableError):
         await restore(target, target_blobs, place, made, REPORT)
     monkeypatch.undo()
+    await target_blobs.put(SEGMENT, b"gemsent")  # as long, but not what was written
     await restore(target, target_blobs, place, made, REPORT)
     assert await _objects(target_blobs) == OBJECTS
     assert await _rows(target) == await _rows(database)
@@ -406,5 +411,90 @@ async def test_a_database_that_nobody_has_used_is_refused(
 
 
 def test_a_new_place_is_its_owners(tmp_path: Path) -> None:
-    open_place(str(tmp_path / "new"), {})
+    open_place(str(tmp_path / "new"), {}, make=True)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+def _dump(name: str, data: bytes) -> Dump:
+    return Dump(name, data.count(b"\n"), len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("line", [
+    b"no JSON\n", b"\xff\n", b'["files/../../x",1,""]\n', b'["files//x",1,""]\n',
+    b'["pwnfolder/x",1,""]\n', b'["restoring",1,""]\n', b'["files/x",-1,""]\n',
+])  # fmt: skip
+async def test_a_forged_list_of_objects_is_refused(
+    lite: Callable[[str], Database],
+    blobs: BlobStore,
+    place: Place,
+    target_blobs: BlobStore,
+    line: bytes,
+) -> None:
+    """Its digest is right: whoever can write the list can write the manifest."""
+    database, target = lite("source"), lite("restored")
+    await migrate(database)
+    made = await create(database, blobs, place, REPORT)
+    await place.store.put(place.index(made.id), line)
+    forged = msgspec.structs.replace(made, objects=_dump("objects", line))
+    with pytest.raises(StartError, match="use another backup"):
+        await restore(target, target_blobs, place, forged, REPORT)
+    assert await _objects(target_blobs) == {}
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"no JSON\n", b'["pwn"]\n', b'["id"]\n[1,2]\n', b'["id"]\n3\n',
+])  # fmt: skip
+async def test_a_forged_table_is_refused(
+    lite: Callable[[str], Database],
+    blobs: BlobStore,
+    place: Place,
+    target_blobs: BlobStore,
+    data: bytes,
+) -> None:
+    database, target = lite("source"), lite("restored")
+    await migrate(database)
+    made = await create(database, blobs, place, REPORT)
+    await place.store.put(place.table(made.id, "files"), data)
+    forged = msgspec.structs.replace(made, tables=(_dump("files", data),))
+    with pytest.raises(StartError, match="table 'files' is damaged"):
+        await restore(target, target_blobs, place, forged, REPORT)
+
+
+@pytest.mark.parametrize("change", [
+    {"id": "../../backup_1"}, {"id": "backup_other"},
+    {"tables": (_dump("alembic_version", b""),)}, {"tables": (_dump("../files", b""),)},
+])  # fmt: skip
+async def test_a_forged_manifest_is_refused(
+    lite: Callable[[str], Database], blobs: BlobStore, place: Place, change: dict[str, Any]
+) -> None:
+    database = lite("source")
+    await migrate(database)
+    made = await create(database, blobs, place, REPORT)
+    forged = msgspec.structs.replace(made, **change)
+    await place.store.put(f"manifests/{made.id}.json", msgspec.json.encode(forged))
+    for asked in (made.id, None):
+        with pytest.raises(StartError, match="damaged"):
+            await place.manifest(asked)
+    with pytest.raises(StartError, match="no whole backup"):
+        await place.manifest("../manifests/x")
+
+
+@pytest.mark.parametrize("command", ["list", "verify", "restore"])
+@pytest.mark.parametrize("kind", ["no folder", "another folder"])
+def test_a_mistyped_place_is_an_error_and_nothing_is_made(
+    tmp_path: Path, command: str, kind: str
+) -> None:
+    mistyped, target = tmp_path / "mistyped", tmp_path / "target"
+    if kind == "another folder":
+        mistyped.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for place in (str(mistyped), mistyped.as_uri()):
+        to = ["--data-dir", str(target)] if command == "restore" else []
+        ended = subprocess.run(
+            [sys.executable, "-m", "batch_cli", "backup", command, place, *to],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert "is no place of backups" in ended.stderr
+        assert "Traceback" not in ended.stderr
+    assert sorted(tmp_path.rglob("*")) == before

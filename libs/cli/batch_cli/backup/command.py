@@ -39,7 +39,7 @@ def create(args: argparse.Namespace) -> int:
             "services have it"
         )
     blobs = open_blobs(config.blobs, data_dir(config))
-    place = _place(args)
+    place = _place(args, make=True)
     report = Report()
 
     async def work() -> Manifest:
@@ -53,9 +53,16 @@ def create(args: argparse.Namespace) -> int:
 
 
 def list_backups(args: argparse.Namespace) -> int:
-    """One a line, oldest first."""
+    """One a line, oldest first. Raises StartError for what is no place of backups."""
     place = _place(args)
-    found = _run(place.manifests())
+
+    async def work() -> list[Manifest]:
+        found = await place.manifests()
+        if not found and not await place.is_used():
+            raise StartError(f"{place.name} is no place of backups: check the path or URL")
+        return found
+
+    found = _run(work())
     for manifest in found:
         print(f"{manifest.id}  {_summary(manifest)}")
     if not found:
@@ -85,15 +92,16 @@ def restore(args: argparse.Namespace) -> int:
     place = _place(args)
     report = Report()
 
-    async def work() -> Manifest:
-        manifest = await place.manifest(args.id)
+    # Before any folder is made: the place may be mistyped.
+    restored = _run(place.manifest(args.id))
+
+    async def work() -> None:
         blobs = open_blobs(config.blobs, data_dir(config))
         async with _opened(config) as database:
-            await restoring.restore(database, blobs, place, manifest, report)
-        return manifest
+            await restoring.restore(database, blobs, place, restored, report)
 
     with _own_folder(config):
-        restored = _run(work())
+        _run(work())
     report.say(f"restored {restored.id}: {_summary(restored)}")
     return 0
 
@@ -112,11 +120,11 @@ def _config(args: argparse.Namespace) -> Config:
     return load_config(Path(args.config) if args.config else None, overrides=overrides)
 
 
-def _place(args: argparse.Namespace) -> Place:
+def _place(args: argparse.Namespace, *, make: bool = False) -> Place:
     """Rows hold the secrets that sign webhooks, and objects what users sent: owner's eyes only."""
     os.umask(0o077)
     set_up_logs(Log(level="warning"), "backup")
-    return open_place(args.place, dict(args.options))
+    return open_place(args.place, dict(args.options), make=make)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,17 @@
 """What a backup says of itself."""
 
+import re
+from pathlib import PurePosixPath
 from typing import Final
 
 import msgspec
 
+from batch_common import tables
 from batch_common.errors import StartError
+from batch_common.keys import FOLDERS, INSTALLATIONS
 
 _VERSION: Final = 1
+_ID: Final = re.compile(r"backup_[0-9a-z]+")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -58,8 +63,10 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     try:
         version = msgspec.json.decode(data, type=_Version).version
         if version == _VERSION:
-            return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+            manifest = msgspec.json.decode(data, type=Manifest)
+            _check_names(manifest, where)
+            return manifest
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StartError(
             f"the backup's manifest {where} is damaged ({error}): use another backup"
         ) from error
@@ -67,6 +74,40 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         f"the backup's manifest {where} is of version {version}, which this release does not "
         "know: use the release that has made it"
     )
+
+
+def _check_names(manifest: Manifest, where: str) -> None:
+    """What becomes part of a path is what this release makes such names of."""
+    strange = [dump.name for dump in manifest.tables if dump.name not in tables.metadata.tables]
+    if not is_id(manifest.id) or PurePosixPath(where).stem != manifest.id:
+        strange.insert(0, manifest.id)
+    if strange:
+        raise StartError(
+            f"the backup's manifest {where} is damaged (it names {strange[0]!r}): use another "
+            "backup"
+        )
+
+
+def is_id(backup_id: str) -> bool:
+    return _ID.fullmatch(backup_id) is not None
+
+
+def decode_entry(line: bytes, where: str) -> Entry:
+    """Raises StartError for a line that is none, or whose key no service of ours would read."""
+    try:
+        entry = msgspec.json.decode(line, type=Entry)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StartError(
+            f"the backup's list {where} is damaged ({error}): use another backup"
+        ) from error
+    parts = entry.key.split("/")
+    ours = entry.key.startswith((*FOLDERS, INSTALLATIONS))
+    if not ours or not {"", ".", ".."}.isdisjoint(parts) or "\0" in entry.key or entry.bytes < 0:
+        raise StartError(
+            f"the backup's list {where} is damaged (it names the object {entry.key!r}): use "
+            "another backup"
+        )
+    return entry
 
 
 class _Version(msgspec.Struct):

@@ -80,11 +80,15 @@ async def _put(blobs: BlobStore, place: Place, manifest: Manifest, entry: Entry)
 
 
 async def _is_there(blobs: BlobStore, entry: Entry) -> bool:
-    """Put whole by a restoration that was broken off: there are no others in a place of ours."""
+    """Put by a restoration that was broken off, of these very bytes."""
     try:
-        return await blobs.size(entry.key) == entry.bytes
+        if await blobs.size(entry.key) != entry.bytes:
+            return False
+        digested = Digested(blobs.stream(entry.key, 0, entry.bytes))
+        await digested.drain()
     except BlobNotFoundError:
         return False
+    return digested.sha256 == entry.sha256
 
 
 async def _checked(place: Place, key: str, entry: Entry) -> AsyncIterator[bytes]:

@@ -47,23 +47,45 @@ async def _load(
     conn: AsyncConnection, place: Place, manifest: Manifest, dump: Dump, there: dict[str, Table]
 ) -> None:
     lines = place.lines(place.table(manifest.id, dump.name))
-    names = msgspec.json.decode(await anext(lines), type=list[str])
-    table = there[dump.name]
-    binary = [isinstance(table.columns[name].type, LargeBinary) for name in names]
+    table = there.get(dump.name)
+    if table is None:
+        raise _damaged(dump, f"schema {manifest.schema} has no such table")
+    columns = _columns(await anext(lines, b""), table, dump)
     rows: list[dict[str, Any]] = []
     async for line in lines:
-        values = msgspec.json.decode(line)
-        rows.append(
-            {
-                name: base64.b64decode(value) if is_binary and value is not None else value
-                for name, value, is_binary in zip(names, values, binary, strict=True)
-            }
-        )
+        rows.append(_row(line, columns, dump))
         if len(rows) == _AT_ONCE:
             await conn.execute(insert(table), rows)
             rows = []
     if rows:
         await conn.execute(insert(table), rows)
+
+
+def _columns(line: bytes, table: Table, dump: Dump) -> dict[str, bool]:
+    """Their names, and whether they are binary."""
+    try:
+        names = msgspec.json.decode(line, type=list[str])
+        return {name: isinstance(table.columns[name].type, LargeBinary) for name in names}
+    except (msgspec.DecodeError, KeyError) as error:
+        raise _damaged(dump, f"its columns: {error}") from error
+
+
+def _row(line: bytes, columns: dict[str, bool], dump: Dump) -> dict[str, Any]:
+    try:
+        values = msgspec.json.decode(line, type=list[Any])
+        return {
+            name: base64.b64decode(value) if is_binary and value is not None else value
+            for (name, is_binary), value in zip(columns.items(), values, strict=True)
+        }
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise _damaged(dump, f"a row: {error}") from error
+
+
+def _damaged(dump: Dump, what: str) -> StartError:
+    return StartError(
+        f"the backup's table {dump.name!r} is damaged ({what}), so no row is restored: use another "
+        "backup"
+    )
 
 
 def _names(connection: Connection) -> set[str]:
