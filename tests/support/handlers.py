@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Final
 
 from batch_sinks import BatchMetadata, Delivered, ResultHandler, Results
+from batch_sinks.sink import DeliveryError
 
 
 class Books(ResultHandler):
@@ -136,6 +138,57 @@ class Slow(Books):
         self.note(batch_id, metadata)
         time.sleep(self.seconds)
         return True
+
+
+class SilentError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no text either")
+
+
+class Truthless:
+    """As an array of several numbers, which is neither true nor false."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+class SaysAnything(Books):
+    """What the batch's metadata name, whatever the types would allow."""
+
+    ODD: Final[dict[str, Callable[[], Any]]] = {
+        "raise surrogate": lambda: ValueError("half \ud800 and \0"),
+        "raise silent": SilentError,
+        "raise long": lambda: ValueError("x" * 200_000),
+        "raise delivery error": lambda: DeliveryError("half \ud800" + "x" * 200_000),
+        "truthless": Truthless,
+        "none": lambda: None,
+        "one": lambda: 1,
+        "link surrogate": lambda: Delivered(link="https://w/\ud800"),
+        "link nul": lambda: Delivered(link="https://w/\0"),
+        "link number": lambda: Delivered(link=5),  # type: ignore[arg-type]
+        "link long": lambda: Delivered(link="https://w/" + "x" * 200_000),
+        "link empty": lambda: Delivered(link=""),
+    }
+
+    def handle(self, batch_id: str, _: Results, metadata: BatchMetadata) -> Any:
+        self.note(batch_id, metadata)
+        made = self.ODD[metadata["metadata"]["says"]]()
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
+class EnabledAnyhow(Sync):
+    """`enabled` says what is named."""
+
+    def __init__(self, folder: str, says: str) -> None:
+        super().__init__(folder)
+        self.says = says
+
+    def enabled(self) -> Any:
+        if self.says == "raise":
+            raise SilentError
+        return Truthless() if self.says == "truthless" else self.says
 
 
 class CannotBeMade(NotConfigured):

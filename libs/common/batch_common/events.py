@@ -181,10 +181,14 @@ class WebhookTest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookTested(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoint answered; without a status, why it did not, in words for the tenant."""
+    """What the endpoint answered; without a status, why it did not, in words for the tenant.
+
+    busy: nothing was sent, since too many samples of the tenant's wait for their answers
+    """
 
     status_code: int | None = None
     error: str = ""
+    busy: bool = False
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,13 +38,20 @@ def parse_target(text: str, settings: Webhook) -> yarl.URL:
 
 
 def parse_url(text: str) -> yarl.URL:
-    """Raises WebhookUrlError for what is no http or https URL."""
+    """Raises WebhookUrlError for what is no http or https URL, and for one with a user in it."""
     try:
         url = yarl.URL(text)
+        host = url.host  # decodes it, which may fail
     except ValueError:
-        url = yarl.URL()
-    if url.scheme not in ("http", "https") or not url.host:
+        url, host = yarl.URL(), None
+    if url.scheme not in ("http", "https") or not host:
         raise WebhookUrlError("it must be a URL of the form https://host/path")
+    if "@" in url.raw_authority:
+        # Not every user and password can be sent by HTTP; what is sent is signed anyway.
+        raise WebhookUrlError(
+            "it must not hold a user or password before its host: put a secret into its path or "
+            "query, and check the signature"
+        )
     return url
 
 

@@ -20,9 +20,20 @@ class Samples:
         self._limit_s = settings.timeout_s + _MARGIN_S
 
     async def send(self, tenant: str, endpoint_id: str, event_type: str) -> WebhookEndpointTest:
-        """One, now, and not again. Raises ApiError (400) where the endpoint did not answer."""
+        """One, now, and not again.
+
+        Raises ApiError: 400 where the endpoint did not answer, 429 while others of the tenant's
+        wait for their answers, 503 where nobody sends.
+        """
         wanted = WebhookTest(tenant=tenant, endpoint=endpoint_id, event_type=event_type)
         tested = await self._ask(wanted)
+        if tested.busy:
+            raise ApiError(
+                429,
+                f"The sample was not sent: {tested.error}. Try again once they have.",
+                code="too_many_webhook_tests",
+                headers={"retry-after": "1"},
+            )
         if tested.status_code is None:
             raise ApiError(
                 400,

@@ -7,6 +7,7 @@ from typing import Final
 
 from batch_common import clock
 from batch_common.db import DATABASE_ERRORS, Database
+from batch_common.errors import DatabaseUnavailableError
 from batch_common.logs import bind_ids, get_log
 from batch_common.tasks import Tasks, cancel_all, repeat
 from batch_sinks.deliveries import Deliveries
@@ -83,8 +84,8 @@ class Deliverer:
         ):
             keeping = asyncio.create_task(self._keep_claim(item))
             try:
-                outcome = await self._deliver(item)
-            except DATABASE_ERRORS as error:
+                outcome = await self._settled(item)
+            except Exception as error:  # noqa: BLE001 - no row may end the service for all
                 # The claim runs out, and the same delivery is made again under the same ids.
                 log.warning("settle_failed", error=str(error), kind=type(error).__name__)
                 return
@@ -102,6 +103,19 @@ class Deliverer:
                     return
             except DATABASE_ERRORS as error:
                 log.warning("claim_not_kept", error=str(error), kind=type(error).__name__)
+
+    async def _settled(self, item: Item) -> str:
+        """Whatever is raised is this row's failure; raises what keeps that from being noted."""
+        try:
+            return await self._deliver(item)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:
+            log.exception("attempt_raised")
+            kind = type(error).__name__
+            return await self._settle_failure(
+                item, f"an error that nobody foresaw ({kind}): see the log of the sinks service"
+            )
 
     async def _deliver(self, item: Item) -> str:
         try:

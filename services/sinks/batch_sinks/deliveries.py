@@ -18,6 +18,7 @@ from batch_common.state import DELIVERY_MOVES, DeliveryState, IllegalMoveError
 from batch_common.tables import deliveries
 from batch_sinks.retry import LONGEST_PAUSE_S
 from batch_sinks.sink import Item, Place
+from batch_sinks.storable import storable
 
 # Of one sink's rows.
 _KEY: Final = tuple_(deliveries.c.batch_id, deliveries.c.endpoint)
@@ -108,16 +109,14 @@ class Deliveries:
                 deliveries.c.state == DeliveryState.PENDING,
                 deliveries.c.attempts == item.attempt,
             )
-            .values(
-                next_at=clock.now() + delay_s, claimed_until=None, last_error=error[:_ERROR_CHARS]
-            )
+            .values(next_at=clock.now() + delay_s, claimed_until=None, last_error=_kept(error))
         )
         async with self._database.write("delivery again") as conn:
             return (await conn.execute(statement)).rowcount == 1
 
     async def failed(self, item: Item, error: str) -> bool:
         """Gives the delivery up, with a message on `dead.<sink>`; False as for `again`."""
-        text = error[:_ERROR_CHARS]
+        text = _kept(error)
         async with self._database.write("delivery failed") as conn:
             moved = await _move(conn, item, DeliveryState.FAILED, own_attempt=True, last_error=text)
             if moved:
@@ -141,6 +140,11 @@ async def _move(
         statement = statement.where(deliveries.c.attempts == item.attempt)
     done = await conn.execute(statement.values(state=target, claimed_until=None, **values))
     return done.rowcount == 1
+
+
+def _kept(error: str) -> str:
+    text: str = storable(error[:_ERROR_CHARS])
+    return text
 
 
 def _elsewhere(busy: Sequence[Place]) -> list[ColumnElement[bool]]:

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 # A call that was asked to end may take this long to do so.
 GRACE_S: Final = 5.0
+# What is kept of an error's text.
+_TEXT_CHARS: Final = 2000
 
 
 class ThreadCall(Generic[T]):
@@ -65,13 +67,16 @@ class ThreadCall(Generic[T]):
         return await returned
 
     def _settle(self, returned: Any = None, error: BaseException | None = None) -> None:
+        # Made here: the error's own text may take its time, too.
+        raised = None if error is None else HandlerRaisedError(error)
+
         def settle() -> None:
             if self._outcome.done():
                 return
-            if error is None:
+            if raised is None:
                 self._outcome.set_result(returned)
             else:
-                self._outcome.set_exception(HandlerRaisedError(error))
+                self._outcome.set_exception(raised)
                 self._outcome.exception()  # nobody may be waiting any more
 
         _call_in(self._caller, settle)
@@ -81,8 +86,18 @@ class HandlerRaisedError(Exception):
     """What the function raised is the cause, be it an exit or a cancellation of its own."""
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__)
+        self.text = _text(cause)
+        kind = type(cause).__name__
+        super().__init__(f"{kind}: {self.text}" if self.text else kind)
         self.__cause__ = cause
+
+
+def _text(error: BaseException) -> str:
+    """Its beginning: it may hold all that was to be delivered. Its own code may fail as well."""
+    try:
+        return str(error)[:_TEXT_CHARS]
+    except BaseException as another:  # noqa: BLE001 - as for the call itself
+        return f"its text raised {type(another).__name__}"
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from openai import (
     InternalServerError,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
 )
 from sqlalchemy import insert, select, text
 
@@ -141,6 +142,8 @@ async def test_a_creation_that_is_sent_again_makes_one(client: AsyncOpenAI, serv
         ({"url": "https://10.0.0.1/"}, "url", "not on the public internet"),
         ({"url": "https://localhost/"}, "url", "not on the public internet"),
         ({"url": "example.com"}, "url", "of the form https://host/path"),
+        ({"url": "https://xn--/"}, "url", "of the form https://host/path"),
+        ({"url": "https://us%3Aer:pw@example.com/"}, "url", "must not hold a user or password"),
         ({"url": "https://example.com/" + "x" * 2048}, "url", "at most 2048"),
         ({"url": 5}, "url", "expected a string"),
         ({"name": ""}, "name", "1 to 256 characters"),
@@ -258,7 +261,17 @@ async def test_a_batch_may_name_a_url(served: Any) -> None:
     assert batch["metadata"] == {"webhook_url": URL}
 
 
-@pytest.mark.parametrize("url", ["http://example.com/", "https://127.0.0.1/", "nonsense", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/",
+        "https://127.0.0.1/",
+        "https://xn--/",
+        "https://Ł:pw@example.com/",
+        "nonsense",
+        "",
+    ],
+)
 async def test_a_url_that_no_webhook_could_go_to_is_refused_at_once(served: Any, url: str) -> None:
     body = {"input_file_id": "file-x", "endpoint": CHAT, "completion_window": "24h"}
     answer = await served.http.post("/v1/batches", json=body | {"metadata": {"webhook_url": url}})
@@ -322,6 +335,13 @@ async def test_a_sample_is_sent_by_the_sinks_service(
                 await client.webhooks.test(made.id, event_type="batch.failed")
             assert raised.value.code == "webhook_endpoint_unreachable"
             assert len(receiver.posts) == 6
+
+            three = (client.webhooks.test(made.id, event_type="batch.failed") for _ in range(3))
+            said = await asyncio.gather(*three, return_exceptions=True)
+            [refused] = [error for error in said if isinstance(error, RateLimitError)]
+            assert "2 samples of yours still wait" in str(refused)
+            assert refused.code == "too_many_webhook_tests"
+            assert len(receiver.posts) == 8
     finally:
         stop.set()
         await asyncio.wait_for(sinks, 20)

@@ -149,7 +149,9 @@ async def test_a_name_that_changes_its_answer_gets_no_further(
     resolver = Resolver(["127.0.0.2"], ["127.0.0.1"])
     url = f"http://rebinding.example:{receiver.port}/hook"
     sink = WebhookSink(Webhook(url=url, timeout_s=3), resolver)
-    with pytest.raises(DeliveryError, match="Cannot connect"):  # allowed, nobody listens there
+    with pytest.raises(
+        DeliveryError, match=r"cannot connect to rebinding\.example:\d+$"
+    ):  # allowed, nobody listens there
         await sink.deliver(ITEM, BATCH)
     with pytest.raises(DeliveryError, match="address is private"):
         await sink.deliver(ITEM, BATCH)
@@ -165,8 +167,9 @@ async def test_a_private_address_behind_a_public_one_is_no_way_round(
     count_as_public(monkeypatch, "127.0.0.2")
     url = f"http://two.example:{receiver.port}/hook"
     for addresses in (["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"]):
-        with pytest.raises(DeliveryError):
+        with pytest.raises(DeliveryError, match="address is private") as raised:
             await deliver(url, allow_private=False, resolver=Resolver(addresses))
+        assert "127.0.0" not in str(raised.value)
     assert receiver.posts == []
 
 

@@ -59,13 +59,24 @@ async def test_name_servers_that_hang_hold_up_no_other(
         assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
     name_server.over.set()
     said = await asyncio.gather(*slow, return_exceptions=True)
-    assert all("Cannot connect to host" in str(error) for error in said)
+    assert all("cannot connect to" in str(error) for error in said)
     await sender.close()
 
 
-@pytest.mark.parametrize("host", ["nobody.invalid", "x" * 64 + ".example", "a..b"])
+@pytest.mark.parametrize("host", ["nobody.invalid", "x" * 64 + ".example", "a..b", "a\0b.example"])
 async def test_a_name_that_is_none_is_a_failed_attempt(host: str) -> None:
     sender = Sender(Webhook(allow_private=True, timeout_s=3.0))
     with pytest.raises(DeliveryError):
         await sender.post(target(host, 80), "wh_1", b"{}")
+    await sender.close()
+
+
+@pytest.mark.parametrize("user", ["us%3Aer:pw", "Ł:pw"])
+async def test_a_url_that_cannot_be_sent_is_a_failed_attempt(receiver: Receiver, user: str) -> None:
+    """Of a row that was made before such were refused."""
+    sender = Sender(Webhook(allow_private=True, timeout_s=3.0))
+    with pytest.raises(DeliveryError, match="the exchange broke off") as raised:
+        await sender.post(target(f"{user}@127.0.0.1", receiver.port), "wh_1", b"{}")
+    assert "pw" not in str(raised.value)
+    assert receiver.posts == []
     await sender.close()

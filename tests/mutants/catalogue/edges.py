@@ -56,6 +56,20 @@ MUTANTS: Final = (
         tests=(f"{_ENDPOINTS}::test_many_that_hang_at_one_endpoint_hold_up_no_other[sqlite]",),
     ),
     Mutant(
+        name="an error that nobody foresaw leaves its row as it was",
+        file=f"{_SINKS}/deliverer.py",
+        old="        except DatabaseUnavailableError:\n            raise\n"
+        "        except Exception as error:\n",
+        new="        except DatabaseUnavailableError:\n            raise\n"
+        "        except LookupError as error:\n",
+        tests=(
+            (
+                "tests/integration/sinks/test_one_bad_row.py"
+                "::test_whatever_is_raised_is_a_failed_attempt_of_that_row"
+            ),
+        ),
+    ),
+    Mutant(
         name="a webhook has another id in each attempt",
         file=f"{_SINKS}/webhook/signature.py",
         old='f"{place}\\n{item.event_id}"',

@@ -27,6 +27,9 @@ NO_URLS = [
     "ftp://example.com/",
     "file:///etc/passwd",
     "javascript:alert(1)",
+    "https://xn--/",
+    "https://xn--a.example/",
+    "https://\ud800.example/",
 ]
 
 
@@ -53,3 +56,11 @@ def test_no_urls_are_refused_unseen(url: str) -> None:
     with pytest.raises(WebhookUrlError, match="of the form https://host/path") as raised:
         parse_target(url, Webhook(allow_http=True, allow_private=True))
     assert len(url) < 10 or url not in str(raised.value)
+
+
+@pytest.mark.parametrize("user", ["us%3Aer:hunter2", "Ł:hunter2", "me:hunter2", "me", ":", "a@b"])
+def test_users_and_passwords_are_refused_unseen(user: str) -> None:
+    with pytest.raises(WebhookUrlError, match="must not hold a user or password") as raised:
+        parse_target(f"https://{user}@example.com/hook", Webhook())
+    assert "hunter2" not in str(raised.value)
+    assert parse_target("https://example.com/hook?mail=me@example.com", Webhook())

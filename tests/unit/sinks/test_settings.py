@@ -31,6 +31,13 @@ async def test_a_url_that_is_none_is_refused_unseen(url: str) -> None:
     assert url not in str(raised.value)
 
 
+async def test_a_url_with_a_password_is_refused_unseen() -> None:
+    settings = Sinks(enabled=("webhook",), webhook=Webhook(url="https://me:hunter2@example.com/"))
+    with pytest.raises(ConfigError, match=r"webhook\.url: it must not hold a user") as raised:
+        make_sinks(settings)
+    assert "hunter2" not in str(raised.value)
+
+
 async def test_a_sink_named_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         Sinks(enabled=("webhook", "webhook"))

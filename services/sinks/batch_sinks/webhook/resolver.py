@@ -29,7 +29,7 @@ class OwnThreadsResolver(AbstractResolver):
                 infos = socket.getaddrinfo(
                     host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
                 )
-            except (OSError, UnicodeError) as error:
+            except (OSError, ValueError) as error:  # a name may have no form that can be asked for
                 _call_in(loop, _settle, found, [], error)
             else:
                 _call_in(loop, _settle, found, infos, None)

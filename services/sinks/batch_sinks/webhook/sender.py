@@ -9,12 +9,15 @@ import yarl
 from aiohttp.abc import AbstractResolver
 
 from batch_common import clock, config
+from batch_common.logs import get_log
 from batch_sinks.metrics import WEBHOOK_POSTS
 from batch_sinks.sink import DeliveryError, Item
-from batch_sinks.webhook.address import PrivateAddressError, open_public_socket
+from batch_sinks.webhook.address import PRIVATE, has_private, open_public_socket
 from batch_sinks.webhook.body import encode_body
 from batch_sinks.webhook.resolver import OwnThreadsResolver
 from batch_sinks.webhook.signature import sign, webhook_id
+
+log = get_log(__name__)
 
 _USER_AGENT: Final = f"vllm-batch-server/{importlib.metadata.version('vllm-batch-server')}"
 # Above the HTTP client's own limit, whose errors say more.
@@ -74,11 +77,9 @@ class Sender:
         except TimeoutError as error:
             raise _failed("timeout", f"no answer within {self._timeout_s:g} s") from error
         except aiohttp.ClientConnectorError as error:
-            private = isinstance(error.os_error, PrivateAddressError)
-            # Names host and port only.
-            raise _failed("private" if private else "unreachable", str(error)) from error
-        except (aiohttp.ClientError, OSError) as error:
-            # Their texts may hold the URL, which may hold a secret.
+            raise _not_connected(error) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Their texts may hold the URL, which may hold a secret. ValueError: it cannot be sent.
             kind = type(error).__name__
             raise _failed("broken", f"the exchange broke off ({kind})") from error
         WEBHOOK_POSTS.labels(f"{status // 100}xx").inc()
@@ -86,6 +87,18 @@ class Sender:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _not_connected(error: aiohttp.ClientConnectorError) -> DeliveryError:
+    """What a name resolves to, and what the system says of it, is for the log only."""
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    place = f"cannot connect to {host}:{error.port}"
+    log.warning("webhook_not_connected", host=error.host, port=error.port, error=str(error))
+    if has_private(error.os_error):
+        return _failed("private", f"{place}: {PRIVATE}")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return _failed("unreachable", f"{place}: TLS failed, or its certificate is not valid")
+    return _failed("unreachable", place)
 
 
 def _failed(outcome: str, text: str) -> DeliveryError:

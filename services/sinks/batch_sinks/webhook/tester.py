@@ -5,7 +5,7 @@ targets, secrets stay between database and signature, and a network policy has o
 out.
 """
 
-import asyncio
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -21,7 +21,10 @@ from batch_sinks.webhook.sender import Sender
 
 log = get_log(__name__)
 
-_SIDE_BY_SIDE: Final = 16
+# Of one tenant, in this process. The rest is refused at once: nothing waits until nobody listens
+# any more, and nobody's endpoint that hangs holds up another tenant's sample.
+_FOR_EACH: Final = 2
+_BUSY: Final = f"{_FOR_EACH} samples of yours still wait for their endpoints to answer"
 # A batch that there never is.
 _SAMPLE: Final = "batch_test"
 
@@ -33,7 +36,7 @@ class Tester:
         self._settings = settings
         self._endpoints = endpoints
         self._sender = Sender(settings)
-        self._free = asyncio.Semaphore(_SIDE_BY_SIDE)
+        self._running: Counter[str] = Counter()
 
     async def answer(self, request: bytes) -> bytes | None:
         """None, no answer at all, for what is no such request."""
@@ -42,8 +45,13 @@ class Tester:
         except msgspec.DecodeError as error:
             log.warning("not_a_webhook_test", error=str(error))
             return None
-        async with self._free:
+        if self._running[wanted.tenant] >= _FOR_EACH:
+            return encode(WebhookTested(error=_BUSY, busy=True))
+        self._running[wanted.tenant] += 1
+        try:
             tested = await self._test(wanted)
+        finally:
+            self._running -= Counter({wanted.tenant: 1})
         log.info("webhook_tested", endpoint=wanted.endpoint, status=tested.status_code)
         return encode(tested)
 
