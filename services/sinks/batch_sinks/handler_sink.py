@@ -70,7 +70,8 @@ class HandlerSink:
         except HandlerRaisedError as error:
             if isinstance(error.__cause__, DeliveryError):
                 raise DeliveryError(error.text) from None
-            log.warning("handler_raised", call=what, exc_info=error.__cause__)
+            # Not the exception itself: a log that asks for its text would run code of its own.
+            log.warning("handler_raised", call=what, exception=error.trace)
             raise DeliveryError(f"the handler raised {error}") from error
         finally:
             if call.is_running:

@@ -4,8 +4,11 @@ import asyncio
 import contextvars
 import inspect
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
+
+from batch_sinks.storable import storable
 
 T = TypeVar("T")
 
@@ -13,6 +16,7 @@ T = TypeVar("T")
 GRACE_S: Final = 5.0
 # What is kept of an error's text.
 _TEXT_CHARS: Final = 2000
+_TRACE_CHARS: Final = 20_000
 
 
 class ThreadCall(Generic[T]):
@@ -86,16 +90,18 @@ class HandlerRaisedError(Exception):
     """What the function raised is the cause, be it an exit or a cancellation of its own."""
 
     def __init__(self, cause: BaseException) -> None:
-        self.text = _text(cause)
+        self.text = _text(lambda: str(cause), _TEXT_CHARS)
+        self.trace = _text(lambda: "".join(traceback.format_exception(cause)), _TRACE_CHARS)
         kind = type(cause).__name__
         super().__init__(f"{kind}: {self.text}" if self.text else kind)
         self.__cause__ = cause
 
 
-def _text(error: BaseException) -> str:
+def _text(make: Callable[[], str], chars: int) -> str:
     """Its beginning: it may hold all that was to be delivered. Its own code may fail as well."""
     try:
-        return str(error)[:_TEXT_CHARS]
+        text: str = storable(make()[:chars])
+        return text
     except BaseException as another:  # noqa: BLE001 - as for the call itself
         return f"its text raised {type(another).__name__}"
 
