@@ -83,7 +83,7 @@ def _link(returned: Any) -> str | None:
     if returned is True:
         return None
     if not isinstance(returned, Delivered):
-        said = "" if returned is False else f" but {_kind(returned)}"
+        said = "" if returned is None or returned is False else f" but {_kind(returned)}"
         raise DeliveryError(
             f"the handler did not return True{said}, which would have said that all is delivered"
         )

@@ -21,7 +21,7 @@ SAID = {
     "raise long": "the handler raised ValueError: xxx",
     "raise delivery error": "half \ufffdxxx",
     "truthless": f"{NOT_TRUE} but Truthless, ",
-    "none": f"{NOT_TRUE} but NoneType, ",
+    "none": f"{NOT_TRUE}, ",
     "one": f"{NOT_TRUE} but int, ",
     "link surrogate": NO_LINK,
     "link nul": NO_LINK,
