@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import insert, update
 
@@ -11,7 +12,13 @@ from batch_common.db import Database
 from batch_common.state import BatchStatus, ChunkState, DeliveryState
 from batch_scheduler.measure import Measure
 
-AT = int(time.time())
+AT = 0
+
+
+@pytest.fixture(autouse=True)
+def a_moment_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each test: this file may have been read long before."""
+    monkeypatch.setitem(globals(), "AT", int(time.time()))
 
 
 def shown(name: str, **labels: str) -> float | None:

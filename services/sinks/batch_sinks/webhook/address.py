@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from contextvars import ContextVar
 from typing import Any, Final
 
 from batch_common.logs import get_log
@@ -20,12 +21,15 @@ class PrivateAddressError(OSError):
     """The target is not on the public internet."""
 
 
-def has_private(error: OSError) -> bool:
-    """Whether a private address was among those that could not be connected to.
+# Of the post that this task makes: what was refused, however the HTTP client went on after it.
+_refused: ContextVar[list[str] | None] = ContextVar("refused addresses", default=None)
 
-    The HTTP client makes one error of several, of which only the words are left.
-    """
-    return isinstance(error, PrivateAddressError) or PRIVATE in str(error)
+
+def note_refused() -> list[str]:
+    """The addresses that are refused from here on, in this task."""
+    refused: list[str] = []
+    _refused.set(refused)
+    return refused
 
 
 def open_public_socket(address_info: Any) -> socket.socket:
@@ -39,5 +43,7 @@ def open_public_socket(address_info: Any) -> socket.socket:
     host = str(target[0])
     if not is_public(host):
         log.warning("private_target_refused", address=host)
+        if (refused := _refused.get()) is not None:
+            refused.append(host)
         raise PrivateAddressError(errno.EACCES, PRIVATE)
     return socket.socket(family, kind, protocol)

@@ -12,7 +12,7 @@ from batch_common import clock, config
 from batch_common.logs import get_log
 from batch_sinks.metrics import WEBHOOK_POSTS
 from batch_sinks.sink import DeliveryError, Item
-from batch_sinks.webhook.address import PRIVATE, has_private, open_public_socket
+from batch_sinks.webhook.address import PRIVATE, note_refused, open_public_socket
 from batch_sinks.webhook.body import encode_body
 from batch_sinks.webhook.resolver import OwnThreadsResolver
 from batch_sinks.webhook.signature import sign, webhook_id
@@ -66,6 +66,7 @@ class Sender:
 
         Its text is for the target's owner and holds no secrets.
         """
+        refused = note_refused()
         try:
             async with self._client.post(
                 target.url,
@@ -77,7 +78,7 @@ class Sender:
         except TimeoutError as error:
             raise _failed("timeout", f"no answer within {self._timeout_s:g} s") from error
         except aiohttp.ClientConnectorError as error:
-            raise _not_connected(error) from error
+            raise _not_connected(error, private=bool(refused)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Their texts may hold the URL, which may hold a secret. ValueError: it cannot be sent.
             kind = type(error).__name__
@@ -89,12 +90,12 @@ class Sender:
         await self._client.close()
 
 
-def _not_connected(error: aiohttp.ClientConnectorError) -> DeliveryError:
+def _not_connected(error: aiohttp.ClientConnectorError, *, private: bool) -> DeliveryError:
     """What a name resolves to, and what the system says of it, is for the log only."""
     host = f"[{error.host}]" if ":" in error.host else error.host
     place = f"cannot connect to {host}:{error.port}"
     log.warning("webhook_not_connected", host=error.host, port=error.port, error=str(error))
-    if has_private(error.os_error):
+    if private:
         return _failed("private", f"{place}: {PRIVATE}")
     if isinstance(error, aiohttp.ClientSSLError):
         return _failed("unreachable", f"{place}: TLS failed, or its certificate is not valid")
