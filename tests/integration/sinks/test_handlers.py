@@ -235,8 +235,8 @@ async def test_one_that_takes_longer_than_its_claim_is_called_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Race: without the heartbeat the second service would take the row over."""
-    monkeypatch.setattr(deliverer, "_CLAIM_S", 0.6)
-    handlers = mine(books, "Slow", seconds=3.0)
+    monkeypatch.setattr(deliverer, "_CLAIM_S", 2.0)
+    handlers = mine(books, "Slow", seconds=6.0)
     async with serve(handlers=handlers), serve(handlers=handlers):
         batch_id = await end_batch(**BATCH)
         await until(in_state("delivered", batch_id, sink="mine"))
